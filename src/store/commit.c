@@ -1,0 +1,583 @@
+/* The committer: takes the plans that wait, makes one batch of them, has it written and synced, and answers. */
+#include "base/log.h"
+#include "base/time.h"
+#include "store/volume_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CHECK_EVERY_MS    500U
+#define PLANS_MAX_DEFAULT 1024U
+#define BATCH_BYTES_SOFT  (8U << 20) /* no further plan joins a batch that is larger */
+#define PLAN_ARENA_BYTES  (64U << 20)
+
+struct sp_plan {
+    struct sp_volume *volume;
+    struct sp_buf buf;
+    struct sp_arena arena;
+    uint64_t time_ns;
+    bool emitted;          /* by the plan that runs */
+    enum sp_status failed; /* of an emit: the batch is lost */
+};
+
+struct sp_read *sp_plan_read(struct sp_plan *plan)
+{
+    return &plan->volume->apply.read;
+}
+
+uint64_t sp_plan_time_ns(const struct sp_plan *plan)
+{
+    return plan->time_ns;
+}
+
+struct sp_buf *sp_plan_buf(struct sp_plan *plan)
+{
+    sp_buf_reset(&plan->buf);
+    return &plan->buf;
+}
+
+struct sp_arena *sp_plan_arena(struct sp_plan *plan)
+{
+    return &plan->arena;
+}
+
+/* The LSN that the chain's next record names as its previous. */
+static enum sp_status chain_tail(struct sp_volume *v, const struct sp_record *record, uint64_t *ret_tail)
+{
+    struct sp_account account;
+    struct sp_mailbox mailbox;
+    enum sp_status status;
+    if (sp_uuid_is_nil(&record->account)) {
+        *ret_tail = v->apply.position.volume_tail;
+        return SP_OK;
+    }
+    if (record->mailbox == 0) {
+        status = sp_index_account(&v->apply.read, &record->account, &account);
+        if (status == SP_OK)
+            *ret_tail = account.row.tail;
+        return status;
+    }
+    status = sp_index_mailbox(&v->apply.read, &record->account, record->mailbox, &mailbox);
+    if (status == SP_OK)
+        *ret_tail = mailbox.row.tail;
+    return status;
+}
+
+enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type, const struct sp_uuid *account,
+                            uint32_t mailbox, struct sp_slice payload, uint64_t *ret_lsn)
+{
+    static const struct sp_uuid nil;
+    struct sp_volume *v = plan->volume;
+    struct sp_record record = {.type = (uint8_t)type,
+                               .lsn = v->next_lsn,
+                               .time_ns = plan->time_ns,
+                               .account = account ? *account : nil,
+                               .mailbox = mailbox,
+                               .payload_bytes = (uint32_t)payload.len,
+                               .payload = payload};
+    if (plan->failed != SP_OK)
+        return plan->failed;
+    plan->emitted = true;
+    if (payload.len > SP_RECORD_PAYLOAD_MAX)
+        return plan->failed = SP_LIMIT;
+    if (!sp_record_is_body(type)) {
+        record.flags = SP_RECORD_CHAINED;
+        plan->failed = chain_tail(v, &record, &record.previous);
+        sp_assert(plan->failed != SP_NOT_FOUND); /* plans emit only for what they have looked up */
+        if (plan->failed != SP_OK)
+            return plan->failed;
+    }
+    struct sp_place place = sp_batch_add(&v->batch, &record);
+    if (v->batch.failed)
+        return plan->failed = SP_NO_MEMORY;
+    place.segment = v->end.segment;
+    place.generation = v->end.generation;
+    place.block += v->end.blocks;
+    plan->failed = sp_apply_record(&v->apply, &record, &place);
+    if (plan->failed != SP_OK)
+        return plan->failed;
+    v->next_lsn++;
+    if (ret_lsn)
+        *ret_lsn = record.lsn;
+    return SP_OK;
+}
+
+/* ---- Housekeeping: what each new segment says of the one before ---- */
+
+struct span_builder {
+    struct sp_arena *arena;
+    struct sp_span_list list;
+    uint32_t capacity;
+    bool failed;
+};
+
+static void add_uid(struct span_builder *b, uint64_t first, uint64_t last)
+{
+    if (b->list.count && b->list.ptr[b->list.count - 1].last + 1 == first) {
+        b->list.ptr[b->list.count - 1].last = last;
+        return;
+    }
+    if (b->list.count == b->capacity) {
+        uint32_t capacity = b->capacity ? b->capacity * 2 : 16;
+        struct sp_span *grown = sp_arena_array(b->arena, capacity, sizeof *grown);
+        if (!grown) {
+            b->failed = true;
+            return;
+        }
+        if (b->list.count)
+            memcpy(grown, b->list.ptr, b->list.count * sizeof *grown);
+        b->list.ptr = grown;
+        b->capacity = capacity;
+    }
+    b->list.ptr[b->list.count++] = (struct sp_span){first, last};
+}
+
+/* Every UID that the mailbox has. */
+static enum sp_status present_uids(struct sp_plan *plan, const struct sp_touched *at, struct span_builder *present)
+{
+    struct sp_flag_cursor cursor;
+    struct sp_flag_row row;
+    enum sp_status status = sp_flag_cursor_open(sp_plan_read(plan), &at->account, at->mailbox, 1, 0, &cursor);
+    if (status != SP_OK)
+        return status;
+    while ((status = sp_flag_cursor_next(&cursor, &row)) == SP_OK && !present->failed)
+        add_uid(present, row.uid, row.uid);
+    sp_flag_cursor_close(&cursor);
+    if (present->failed)
+        return SP_NO_MEMORY;
+    return status == SP_EOF ? SP_OK : status;
+}
+
+/* A catalogue record is a base: the run-length coded UIDs of a mailbox are hardly longer than what changed in it. */
+static enum sp_status emit_catalogue(struct sp_plan *plan, const struct sp_touched *at)
+{
+    struct sp_mailbox mailbox;
+    enum sp_status status = sp_index_mailbox(sp_plan_read(plan), &at->account, at->mailbox, &mailbox);
+    if (status == SP_NOT_FOUND)
+        return SP_OK; /* deleted since */
+    if (status != SP_OK)
+        return status;
+    sp_arena_release(&plan->arena);
+    struct span_builder present = {.arena = &plan->arena};
+    status = present_uids(plan, at, &present);
+    if (status != SP_OK)
+        return status;
+    struct sp_catalogue catalogue = {
+        .base = true,
+        .uidvalidity = mailbox.row.uidvalidity,
+        .uidnext = mailbox.row.uidnext,
+        .highestmodseq = mailbox.row.highestmodseq,
+        .messages = mailbox.row.messages,
+        .path = mailbox.path,
+        .present = present.list,
+    };
+    struct sp_buf *buf = sp_plan_buf(plan);
+    sp_catalogue_write(&catalogue, buf);
+    if (sp_buf_failed(buf))
+        return SP_OK; /* a mailbox of millions of scattered UIDs: its chain still guards it */
+    return sp_plan_emit(plan, SP_RECORD_CATALOGUE, &at->account, at->mailbox, sp_buf_slice(buf), NULL);
+}
+
+static enum sp_status emit_manifest(struct sp_plan *plan)
+{
+    struct sp_volume *v = plan->volume;
+    struct sp_manifest manifest = {.live = v->sealed, .live_count = (uint32_t)v->sealed_count};
+    sp_arena_release(&plan->arena);
+    if (v->manifest_deltas >= SP_HOUSEKEEPING_BASE || v->apply.position.manifest_lsn == 0) {
+        manifest.base = true;
+        manifest.live = sp_arena_array(&plan->arena, v->segments_count, sizeof *manifest.live);
+        if (!manifest.live)
+            return SP_NO_MEMORY;
+        manifest.live_count = 0;
+        for (size_t i = 0; i < v->segments_count; i++) {
+            const struct sp_volume_segment *s = &v->segments[i];
+            if (s->sealed)
+                manifest.live[manifest.live_count++] = (struct sp_manifest_segment){
+                    s->segment, s->generation, s->data_blocks, s->first_lsn, s->last_lsn, s->digest};
+        }
+    }
+    struct sp_buf *buf = sp_plan_buf(plan);
+    sp_manifest_write(&manifest, buf);
+    if (sp_buf_failed(buf))
+        return SP_NO_MEMORY;
+    enum sp_status status = sp_plan_emit(plan, SP_RECORD_MANIFEST, NULL, 0, sp_buf_slice(buf), NULL);
+    v->manifest_deltas = manifest.base ? 0 : v->manifest_deltas + 1;
+    return status;
+}
+
+/* What is being said in the batch under way, to be forgotten once it is durable. */
+struct housekeeping {
+    struct sp_touched_set *touched;
+    size_t sealed_count;
+};
+
+static enum sp_status housekeeping_begin(struct sp_plan *plan, struct housekeeping *due)
+{
+    struct sp_volume *v = plan->volume;
+    struct sp_touched_set *fresh = sp_touched_set_new();
+    if (!fresh)
+        return SP_NO_MEMORY;
+    due->touched = v->touched;
+    due->sealed_count = v->sealed_count;
+    v->touched = fresh;
+    v->housekeeping = false; /* a segment that begins under way sets it again */
+    enum sp_status status = emit_manifest(plan);
+    for (size_t i = 0; i < sp_touched_set_count(due->touched) && status == SP_OK; i++)
+        status = emit_catalogue(plan, sp_touched_set_at(due->touched, i));
+    return status;
+}
+
+static void housekeeping_end(struct sp_volume *v, struct housekeeping *due, bool durable)
+{
+    if (!due->touched)
+        return;
+    if (durable) {
+        v->sealed_count -= due->sealed_count;
+        if (v->sealed_count)
+            memmove(v->sealed, v->sealed + due->sealed_count, v->sealed_count * sizeof *v->sealed);
+        sp_touched_set_free(due->touched);
+        return;
+    }
+    /* It must be said again; nothing was added to the fresh set, since nothing was committed. */
+    sp_touched_set_free(v->touched);
+    v->touched = due->touched;
+    v->housekeeping = true;
+}
+
+/* ---- One batch ---- */
+
+static struct sp_commit *take(struct sp_volume *v)
+{
+    pthread_mutex_lock(&v->lock);
+    struct sp_commit *commit = v->queue_first;
+    if (commit) {
+        v->queue_first = commit->next;
+        if (!v->queue_first)
+            v->queue_last = NULL;
+        v->queue_bytes -= commit->weight_bytes;
+    }
+    pthread_mutex_unlock(&v->lock);
+    return commit;
+}
+
+/* Applies the batch again, because its records lie elsewhere than was foretold. */
+static enum sp_status apply_again(struct sp_volume *v, uint32_t blocks)
+{
+    struct sp_buf scratch;
+    struct sp_record record;
+    struct sp_place place;
+    uint64_t cursor = 0;
+    sp_apply_abort(&v->apply);
+    enum sp_status status = sp_apply_begin(v->index, false, &v->apply);
+    sp_buf_init(&scratch, SP_RECORD_PAYLOAD_MAX + SP_RECORD_HEADER_BYTES);
+    while (status == SP_OK && sp_batch_next(&v->batch, &cursor, &scratch, &record, &place)) {
+        place.segment = v->end.segment;
+        place.generation = v->end.generation;
+        place.block += v->end.blocks - blocks;
+        status = sp_apply_record(&v->apply, &record, &place);
+    }
+    sp_buf_release(&scratch);
+    return status;
+}
+
+static void notify_touched(struct sp_volume *v, const struct sp_touched *touched, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (sp_touched_set_add(v->touched, &touched[i]) != SP_OK)
+            sp_log(SP_LOG_WARN, "volume.memory", "volume=%s what=\"a catalogue record will be missing\"", v->name);
+        if (v->notify)
+            v->notify(v->notify_context, &touched[i].account, touched[i].mailbox);
+    }
+}
+
+static enum sp_status index_stops(struct sp_volume *v, enum sp_status status)
+{
+    v->index_failed = true;
+    pthread_mutex_lock(&v->lock);
+    v->writable = false;
+    snprintf(v->why_not, sizeof v->why_not, "the index cannot take changes (%s); make room for it and restart",
+             sp_status_name(status));
+    pthread_mutex_unlock(&v->lock);
+    sp_log(SP_LOG_ERROR, "index.stop", "volume=%s lsn=%" PRIu64 " why=%s", v->name, v->end.lsn, sp_status_name(status));
+    return SP_UNAVAILABLE;
+}
+
+/* Writes what the plans emitted, then makes it visible. */
+static enum sp_status write_batch(struct sp_volume *v)
+{
+    bool moved = false;
+    uint32_t blocks = sp_batch_blocks(&v->batch);
+    enum sp_status status = sp_log_append(v, &moved);
+    if (status != SP_OK) {
+        sp_apply_abort(&v->apply);
+        return status;
+    }
+    if (moved)
+        status = apply_again(v, blocks);
+    if (status != SP_OK) {
+        sp_apply_abort(&v->apply);
+        return index_stops(v, status);
+    }
+    struct sp_touched *touched = v->apply.touched;
+    uint32_t count = v->apply.touched_count;
+    v->apply.touched = NULL;
+    status = sp_apply_commit(&v->apply, &v->end);
+    if (status == SP_OK)
+        notify_touched(v, touched, count);
+    free(touched);
+    v->batches++;
+    return status == SP_OK ? SP_OK : index_stops(v, status);
+}
+
+static void answer(struct sp_volume *v, struct sp_commit *first, enum sp_status batch_status)
+{
+    char why[256] = "";
+    if (batch_status != SP_OK) {
+        pthread_mutex_lock(&v->lock);
+        snprintf(why, sizeof why, "%s", v->why_not[0] ? v->why_not : sp_status_name(batch_status));
+        pthread_mutex_unlock(&v->lock);
+    }
+    while (first) {
+        struct sp_commit *commit = first;
+        first = commit->next;
+        enum sp_status status = commit->status == SP_OK ? batch_status : commit->status;
+        v->commits += status == SP_OK;
+        commit->done(commit, status, status == batch_status ? why : "");
+    }
+}
+
+/* Runs the waiting plans as one batch. first: a commit already taken, or NULL for housekeeping alone. */
+static void run_batch(struct sp_volume *v, struct sp_commit *first)
+{
+    struct sp_commit *answered = NULL, **tail = &answered;
+    struct sp_plan plan = {.volume = v};
+    uint64_t lsn_before = v->next_lsn;
+    uint32_t plans = 0;
+    enum sp_status status = v->index_failed ? SP_UNAVAILABLE : sp_log_rotate_if_full(v);
+    bool begun = false;
+
+    sp_batch_reset(&v->batch);
+    sp_buf_init(&plan.buf, SP_RECORD_PAYLOAD_MAX);
+    sp_arena_init(&plan.arena, PLAN_ARENA_BYTES);
+    if (status == SP_OK) {
+        status = sp_apply_begin(v->index, false, &v->apply);
+        if (status != SP_OK)
+            status = index_stops(v, status);
+        else
+            begun = true;
+    }
+    plan.time_ns = sp_wall_ns();
+    if (plan.time_ns < v->apply.position.time_ns)
+        plan.time_ns = v->apply.position.time_ns;
+    struct housekeeping due = {0};
+    if (status == SP_OK && v->housekeeping)
+        status = housekeeping_begin(&plan, &due);
+
+    for (struct sp_commit *commit = first ? first : take(v); commit; commit = take(v)) {
+        commit->next = NULL;
+        *tail = commit;
+        tail = &commit->next;
+        commit->status = SP_OK;
+        if (status == SP_OK) {
+            plan.emitted = false;
+            commit->status = commit->plan(&plan, commit);
+            sp_arena_release(&plan.arena);
+            status = plan.failed;
+            sp_assert(!plan.emitted || commit->status == SP_OK || status != SP_OK);
+        }
+        if (++plans >= v->batch_plans_max || v->batch.stream_bytes > BATCH_BYTES_SOFT)
+            break;
+    }
+    if (begun && status != SP_OK) {
+        /* The index could not take a record (or memory ran out): nothing of the batch happened. */
+        sp_apply_abort(&v->apply);
+        if (status != SP_NO_MEMORY && status != SP_LIMIT)
+            status = index_stops(v, status);
+    } else if (begun && v->batch.records == 0) {
+        sp_apply_abort(&v->apply);
+    } else if (begun) {
+        status = write_batch(v);
+    }
+    if (status != SP_OK) {
+        /* LSNs that were not acknowledged are given to others. What the log has but the index could not take is
+         * acknowledged to nobody, and the volume has stopped. */
+        if (!v->index_failed)
+            v->next_lsn = lsn_before;
+    }
+    housekeeping_end(v, &due, status == SP_OK);
+    sp_buf_release(&plan.buf);
+    sp_arena_release(&plan.arena);
+    answer(v, answered, status);
+}
+
+/* ---- The watch on units ---- */
+
+static void check_units(struct sp_volume *v)
+{
+    bool lost = false;
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        struct sp_error error = {0};
+        if (!m->unit || (m->state != SP_UNIT_REPLICA && m->state != SP_UNIT_SPARE && m->state != SP_UNIT_WITNESS) ||
+            m->unit->ops->check(m->unit, &error) == SP_OK)
+            continue;
+        if (m->state != SP_UNIT_REPLICA) {
+            pthread_mutex_lock(&v->lock);
+            m->state = SP_UNIT_ABSENT;
+            snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, error.why);
+            pthread_mutex_unlock(&v->lock);
+            sp_log(SP_LOG_ERROR, "unit.absent", "volume=%s unit=%s why=\"%s\"", v->name, m->name, error.why);
+        } else if (v->writable && sp_log_replicas(v) > 1) {
+            sp_log_eject(v, m, error.why);
+            lost = true;
+        }
+    }
+    if (lost && sp_log_begin_epoch(v) != SP_OK)
+        return; /* it has said why */
+}
+
+/* Both run on the committer's thread, or in sp_volume_run_once. */
+static bool work(struct sp_volume *v)
+{
+    uint64_t now = sp_now_ms();
+    if (now - v->checked_ms >= CHECK_EVERY_MS) {
+        v->checked_ms = now;
+        check_units(v);
+    }
+    struct sp_commit *first = take(v);
+    if (!first && (!v->housekeeping || !v->writable || v->index_failed))
+        return false;
+    run_batch(v, first);
+    return true;
+}
+
+static void *committer(void *context)
+{
+    struct sp_volume *v = context;
+    pthread_setname_np(pthread_self(), "committer");
+    for (;;) {
+        if (work(v))
+            continue;
+        pthread_mutex_lock(&v->lock);
+        if (v->stopping && !v->queue_first) {
+            pthread_mutex_unlock(&v->lock);
+            return NULL;
+        }
+        if (!v->queue_first) {
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_nsec += (long)CHECK_EVERY_MS * 1000000L;
+            until.tv_sec += until.tv_nsec / 1000000000L;
+            until.tv_nsec %= 1000000000L;
+            pthread_cond_timedwait(&v->wake, &v->lock, &until);
+        }
+        pthread_mutex_unlock(&v->lock);
+    }
+}
+
+enum sp_status sp_committer_start(struct sp_volume *v, struct sp_error *error)
+{
+    v->checked_ms = sp_now_ms();
+    if (!v->threaded)
+        return SP_OK;
+    int rc = pthread_create(&v->thread, NULL, committer, v);
+    if (rc)
+        return sp_error_set(error, SP_IO, v->name, "cannot start the committer: %s", strerror(rc));
+    v->thread_running = true;
+    return SP_OK;
+}
+
+void sp_committer_stop(struct sp_volume *v)
+{
+    if (v->thread_running) {
+        pthread_mutex_lock(&v->lock);
+        v->stopping = true;
+        pthread_cond_signal(&v->wake);
+        pthread_mutex_unlock(&v->lock);
+        pthread_join(v->thread, NULL);
+        v->thread_running = false;
+    }
+    while (v->queue_first)
+        run_batch(v, take(v));
+}
+
+bool sp_volume_run_once(struct sp_volume *v)
+{
+    sp_assert(!v->threaded);
+    return work(v);
+}
+
+void sp_volume_submit(struct sp_volume *v, struct sp_commit *commit)
+{
+    commit->next = NULL;
+    commit->status = SP_OK;
+    pthread_mutex_lock(&v->lock);
+    bool full = v->queue_first && v->queue_bytes + commit->weight_bytes > v->queue_bytes_max;
+    bool refused = full || v->stopping;
+    if (!refused) {
+        bool idle = v->queue_first == NULL;
+        if (v->queue_last)
+            v->queue_last->next = commit;
+        else
+            v->queue_first = commit;
+        v->queue_last = commit;
+        v->queue_bytes += commit->weight_bytes;
+        if (idle)
+            pthread_cond_signal(&v->wake);
+    }
+    pthread_mutex_unlock(&v->lock);
+    if (refused)
+        commit->done(commit, full ? SP_UNAVAILABLE : SP_SHUTDOWN, full ? "too much is waiting to be written" : "");
+}
+
+/* ---- Waiting for one ---- */
+
+struct sync_commit {
+    struct sp_commit commit; /* first: the two are cast */
+    enum sp_status (*plan)(struct sp_plan *plan, void *context);
+    void *context;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool finished;
+    enum sp_status status;
+    char why[256];
+};
+
+static enum sp_status sync_plan(struct sp_plan *plan, struct sp_commit *commit)
+{
+    struct sync_commit *c = (struct sync_commit *)commit;
+    return c->plan(plan, c->context);
+}
+
+static void sync_done(struct sp_commit *commit, enum sp_status status, const char *why)
+{
+    struct sync_commit *c = (struct sync_commit *)commit;
+    pthread_mutex_lock(&c->lock);
+    c->status = status;
+    snprintf(c->why, sizeof c->why, "%s", why);
+    c->finished = true;
+    pthread_cond_signal(&c->done);
+    pthread_mutex_unlock(&c->lock);
+}
+
+enum sp_status sp_volume_commit(struct sp_volume *v, enum sp_status (*plan)(struct sp_plan *plan, void *context),
+                                void *context, struct sp_error *error)
+{
+    struct sync_commit c = {.commit = {.plan = sync_plan, .done = sync_done}, .plan = plan, .context = context};
+    pthread_mutex_init(&c.lock, NULL);
+    pthread_cond_init(&c.done, NULL);
+    sp_volume_submit(v, &c.commit);
+    while (!v->threaded && !c.finished)
+        sp_volume_run_once(v);
+    pthread_mutex_lock(&c.lock);
+    while (!c.finished)
+        pthread_cond_wait(&c.done, &c.lock);
+    pthread_mutex_unlock(&c.lock);
+    pthread_mutex_destroy(&c.lock);
+    pthread_cond_destroy(&c.done);
+    if (c.status != SP_OK)
+        sp_error_set(error, c.status, v->name, "%s", c.why[0] ? c.why : sp_status_name(c.status));
+    return c.status;
+}

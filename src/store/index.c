@@ -1,0 +1,508 @@
+#include "base/endian.h"
+#include "store/index_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAP_BYTES_DEFAULT ((size_t)64 << 30)
+#define READERS_MAX       512U
+#define MESSAGE_HEAD      16U /* LSN and time before the payload */
+
+static const char position_key[] = "position";
+
+enum sp_status sp_mdb_status(int rc)
+{
+    switch (rc) {
+    case MDB_SUCCESS: return SP_OK;
+    case MDB_NOTFOUND: return SP_NOT_FOUND;
+    case MDB_MAP_FULL:
+    case ENOSPC: return SP_NO_SPACE;
+    case MDB_TXN_FULL:
+    case ENOMEM: return SP_NO_MEMORY;
+    default: return SP_IO;
+    }
+}
+
+struct sp_key sp_key_mailbox(const struct sp_uuid *account, uint32_t mailbox)
+{
+    struct sp_key key = {.len = 20};
+    memcpy(key.bytes, account->bytes, 16);
+    sp_put_u32be(key.bytes + 16, mailbox);
+    return key;
+}
+
+struct sp_key sp_key_u32(const struct sp_uuid *account, uint32_t mailbox, uint32_t number)
+{
+    struct sp_key key = sp_key_mailbox(account, mailbox);
+    sp_put_u32be(key.bytes + 20, number);
+    key.len = 24;
+    return key;
+}
+
+struct sp_key sp_key_u64(const struct sp_uuid *account, uint32_t mailbox, uint64_t number)
+{
+    struct sp_key key = sp_key_mailbox(account, mailbox);
+    sp_put_u64be(key.bytes + 20, number);
+    key.len = 28;
+    return key;
+}
+
+struct sp_key sp_key_path(const struct sp_uuid *account, struct sp_slice path)
+{
+    struct sp_key key = {.len = 32};
+    struct sp_digest digest;
+    sp_digest(path, &digest);
+    memcpy(key.bytes, account->bytes, 16);
+    memcpy(key.bytes + 16, digest.bytes, 16);
+    return key;
+}
+
+struct sp_key sp_key_lsn(uint64_t lsn)
+{
+    struct sp_key key = {.len = 8};
+    sp_put_u64be(key.bytes, lsn);
+    return key;
+}
+
+/* ---- Opening ---- */
+
+static int open_tables(struct sp_index *index)
+{
+    struct {
+        const char *name;
+        MDB_dbi *dbi;
+    } tables[] = {
+        {"meta", &index->meta},           {"accounts", &index->accounts},     {"addresses", &index->addresses},
+        {"domains", &index->domains},     {"mailboxes", &index->mailboxes},   {"names", &index->names},
+        {"subscribed", &index->subscribed}, {"flags", &index->flags},         {"messages", &index->messages},
+        {"bodies", &index->bodies},       {"tombstones", &index->tombstones},
+    };
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < sizeof tables / sizeof *tables && !rc; i++)
+        rc = mdb_dbi_open(txn, tables[i].name, MDB_CREATE, tables[i].dbi);
+    if (rc) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    return mdb_txn_commit(txn);
+}
+
+enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index **ret_index, struct sp_error *error)
+{
+    struct sp_index *index = calloc(1, sizeof *index);
+    int rc = index ? 0 : ENOMEM;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        rc = errno;
+    if (!rc)
+        rc = mdb_env_create(&index->env);
+    if (!rc)
+        rc = mdb_env_set_maxdbs(index->env, 16);
+    if (!rc)
+        rc = mdb_env_set_maxreaders(index->env, READERS_MAX);
+    if (!rc)
+        rc = mdb_env_set_mapsize(index->env, map_bytes ? map_bytes : MAP_BYTES_DEFAULT);
+    /* The log is the truth, so the index needs no syncs of its own; after an unclean boot it is not trusted. */
+    if (!rc)
+        rc = mdb_env_open(index->env, path, MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT, 0600);
+    if (!rc)
+        rc = open_tables(index);
+    if (rc) {
+        if (index && index->env)
+            mdb_env_close(index->env);
+        free(index);
+        sp_error_set(error, sp_mdb_status(rc) == SP_NOT_FOUND ? SP_CORRUPT : sp_mdb_status(rc), "index", "%s: %s", path,
+                     mdb_strerror(rc));
+        sp_error_todo(error, "make room or repair access to the state directory; the index can always be rebuilt");
+        return error ? error->status : sp_mdb_status(rc);
+    }
+    *ret_index = index;
+    return SP_OK;
+}
+
+static void mark_clean(struct sp_index *index)
+{
+    MDB_txn *txn;
+    MDB_val key = sp_val(position_key, sizeof position_key), value;
+    struct sp_position position;
+    /* First everything must be on the disk, then the mark that says so. */
+    if (mdb_env_sync(index->env, 1) || mdb_txn_begin(index->env, NULL, 0, &txn))
+        return;
+    if (mdb_get(txn, index->meta, &key, &value) || value.mv_size != sizeof position) {
+        mdb_txn_abort(txn);
+        return;
+    }
+    memcpy(&position, value.mv_data, sizeof position);
+    position.clean = true;
+    value = sp_val(&position, sizeof position);
+    if (mdb_put(txn, index->meta, &key, &value, 0))
+        mdb_txn_abort(txn);
+    else if (!mdb_txn_commit(txn))
+        (void)mdb_env_sync(index->env, 1);
+}
+
+void sp_index_close(struct sp_index *index, bool clean)
+{
+    if (!index)
+        return;
+    if (clean)
+        mark_clean(index);
+    mdb_env_close(index->env);
+    free(index);
+}
+
+enum sp_status sp_index_destroy(const char *path, struct sp_error *error)
+{
+    static const char *const files[] = {"data.mdb", "lock.mdb"};
+    for (size_t i = 0; i < 2; i++) {
+        char name[4096];
+        snprintf(name, sizeof name, "%s/%s", path, files[i]);
+        if (unlink(name) != 0 && errno != ENOENT)
+            return sp_error_set(error, SP_IO, "index", "cannot remove %s: %s", name, strerror(errno));
+    }
+    return SP_OK;
+}
+
+/* ---- Snapshots and lookups ---- */
+
+enum sp_status sp_read_begin(struct sp_index *index, struct sp_read *ret_read)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
+    if (rc)
+        return rc == MDB_READERS_FULL ? SP_UNAVAILABLE : sp_mdb_status(rc);
+    *ret_read = (struct sp_read){index, txn};
+    return SP_OK;
+}
+
+void sp_read_end(struct sp_read *read)
+{
+    if (read->txn)
+        mdb_txn_abort(read->txn);
+    read->txn = NULL;
+}
+
+static enum sp_status get(struct sp_read *read, MDB_dbi table, MDB_val key, MDB_val *ret_value)
+{
+    return sp_mdb_status(mdb_get(read->txn, table, &key, ret_value));
+}
+
+enum sp_status sp_index_position(struct sp_read *read, struct sp_position *ret)
+{
+    MDB_val value;
+    enum sp_status status = get(read, read->index->meta, sp_val(position_key, sizeof position_key), &value);
+    if (status != SP_OK)
+        return status;
+    if (value.mv_size != sizeof *ret)
+        return SP_CORRUPT;
+    memcpy(ret, value.mv_data, sizeof *ret);
+    return SP_OK;
+}
+
+static enum sp_status account_value(MDB_val value, struct sp_account *ret)
+{
+    if (value.mv_size < sizeof ret->row)
+        return SP_CORRUPT;
+    memcpy(&ret->row, value.mv_data, sizeof ret->row);
+    if (value.mv_size != sizeof ret->row + ret->row.address_len + ret->row.credential_len)
+        return SP_CORRUPT;
+    const uint8_t *at = (const uint8_t *)value.mv_data + sizeof ret->row;
+    ret->address = sp_slice(at, ret->row.address_len);
+    ret->credential = sp_slice(at + ret->row.address_len, ret->row.credential_len);
+    return SP_OK;
+}
+
+enum sp_status sp_index_account(struct sp_read *read, const struct sp_uuid *id, struct sp_account *ret)
+{
+    MDB_val value;
+    enum sp_status status = get(read, read->index->accounts, sp_val(id->bytes, 16), &value);
+    if (status == SP_OK) {
+        ret->id = *id;
+        status = account_value(value, ret);
+    }
+    return status;
+}
+
+enum sp_status sp_index_address(struct sp_read *read, struct sp_slice address, struct sp_uuid *ret_id)
+{
+    MDB_val value;
+    if (address.len == 0 || address.len > 500)
+        return SP_NOT_FOUND;
+    enum sp_status status = get(read, read->index->addresses, sp_val(address.ptr, address.len), &value);
+    if (status == SP_OK && value.mv_size != 16)
+        return SP_CORRUPT;
+    if (status == SP_OK)
+        memcpy(ret_id->bytes, value.mv_data, 16);
+    return status;
+}
+
+enum sp_status sp_index_domain(struct sp_read *read, struct sp_slice name)
+{
+    MDB_val value;
+    if (name.len == 0 || name.len > 500)
+        return SP_NOT_FOUND;
+    return get(read, read->index->domains, sp_val(name.ptr, name.len), &value);
+}
+
+/* The first entry with a key above `after` (its exact match is passed over). */
+static enum sp_status next_entry(struct sp_read *read, MDB_dbi table, MDB_val after, MDB_val *ret_key,
+                                 MDB_val *ret_value)
+{
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(read->txn, table, &cursor);
+    if (rc)
+        return sp_mdb_status(rc);
+    *ret_key = after;
+    rc = mdb_cursor_get(cursor, ret_key, ret_value, MDB_SET_RANGE);
+    if (!rc && ret_key->mv_size == after.mv_size && memcmp(ret_key->mv_data, after.mv_data, after.mv_size) == 0)
+        rc = mdb_cursor_get(cursor, ret_key, ret_value, MDB_NEXT);
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? SP_EOF : sp_mdb_status(rc);
+}
+
+enum sp_status sp_index_next_account(struct sp_read *read, struct sp_account *account)
+{
+    MDB_val key, value;
+    struct sp_uuid last = account->id;
+    enum sp_status status = next_entry(read, read->index->accounts, sp_val(last.bytes, 16), &key, &value);
+    if (status != SP_OK)
+        return status;
+    memcpy(account->id.bytes, key.mv_data, 16);
+    return account_value(value, account);
+}
+
+static enum sp_status mailbox_value(const struct sp_uuid *account, MDB_val value, struct sp_mailbox *ret)
+{
+    const uint8_t *at = value.mv_data, *end = at + value.mv_size;
+    if (value.mv_size < sizeof ret->row)
+        return SP_CORRUPT;
+    memcpy(&ret->row, at, sizeof ret->row);
+    at += sizeof ret->row;
+    if ((size_t)(end - at) < ret->row.path_len || ret->row.keywords_count > SP_INDEX_KEYWORDS_MAX)
+        return SP_CORRUPT;
+    ret->account = *account;
+    ret->path = sp_slice(at, ret->row.path_len);
+    at += ret->row.path_len;
+    for (size_t i = 0; i < ret->row.keywords_count; i++) {
+        if (at == end || (size_t)(end - at) < 1U + *at)
+            return SP_CORRUPT;
+        ret->keywords[i] = sp_slice(at + 1, *at);
+        at += 1 + *at;
+    }
+    return SP_OK;
+}
+
+enum sp_status sp_index_mailbox(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
+                                struct sp_mailbox *ret)
+{
+    MDB_val value;
+    struct sp_key key = sp_key_mailbox(account, mailbox);
+    enum sp_status status = get(read, read->index->mailboxes, sp_key_val(&key), &value);
+    return status == SP_OK ? mailbox_value(account, value, ret) : status;
+}
+
+enum sp_status sp_index_mailbox_by_path(struct sp_read *read, const struct sp_uuid *account, struct sp_slice path,
+                                        struct sp_mailbox *ret)
+{
+    MDB_val value;
+    uint32_t mailbox;
+    struct sp_key key = sp_key_path(account, path);
+    enum sp_status status = get(read, read->index->names, sp_key_val(&key), &value);
+    if (status != SP_OK)
+        return status;
+    if (value.mv_size != sizeof mailbox)
+        return SP_CORRUPT;
+    memcpy(&mailbox, value.mv_data, sizeof mailbox);
+    return sp_index_mailbox(read, account, mailbox, ret);
+}
+
+enum sp_status sp_index_next_mailbox(struct sp_read *read, const struct sp_uuid *account, struct sp_mailbox *mailbox)
+{
+    MDB_val key, value;
+    struct sp_key after = sp_key_mailbox(account, mailbox->row.id);
+    enum sp_status status = next_entry(read, read->index->mailboxes, sp_key_val(&after), &key, &value);
+    if (status != SP_OK)
+        return status;
+    if (key.mv_size != 20 || memcmp(key.mv_data, account->bytes, 16) != 0)
+        return SP_EOF;
+    return mailbox_value(account, value, mailbox);
+}
+
+enum sp_status sp_index_next_subscription(struct sp_read *read, const struct sp_uuid *account, struct sp_slice *path)
+{
+    MDB_val key, value;
+    struct sp_key after = {.len = 16};
+    memcpy(after.bytes, account->bytes, 16);
+    if (path->len)
+        after = sp_key_path(account, *path);
+    enum sp_status status = next_entry(read, read->index->subscribed, sp_key_val(&after), &key, &value);
+    if (status != SP_OK)
+        return status;
+    if (key.mv_size != 32 || memcmp(key.mv_data, account->bytes, 16) != 0)
+        return SP_EOF;
+    *path = sp_slice(value.mv_data, value.mv_size);
+    return SP_OK;
+}
+
+enum sp_status sp_index_body(struct sp_read *read, uint64_t lsn, struct sp_body_row *ret)
+{
+    MDB_val value;
+    struct sp_key key = sp_key_lsn(lsn);
+    enum sp_status status = get(read, read->index->bodies, sp_key_val(&key), &value);
+    if (status == SP_OK && value.mv_size != sizeof *ret)
+        return SP_CORRUPT;
+    if (status == SP_OK)
+        memcpy(ret, value.mv_data, sizeof *ret);
+    return status;
+}
+
+static enum sp_status message_value(MDB_val value, struct sp_slice *ret_payload, uint64_t *ret_lsn,
+                                    uint64_t *ret_time_ns)
+{
+    if (value.mv_size < MESSAGE_HEAD)
+        return SP_CORRUPT;
+    *ret_lsn = sp_get_u64(value.mv_data);
+    *ret_time_ns = sp_get_u64((const uint8_t *)value.mv_data + 8);
+    *ret_payload = sp_slice((const uint8_t *)value.mv_data + MESSAGE_HEAD, value.mv_size - MESSAGE_HEAD);
+    return SP_OK;
+}
+
+enum sp_status sp_index_message(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox, uint32_t uid,
+                                struct sp_slice *ret_payload, uint64_t *ret_lsn, uint64_t *ret_time_ns)
+{
+    MDB_val value;
+    struct sp_key key = sp_key_u32(account, mailbox, uid);
+    enum sp_status status = get(read, read->index->messages, sp_key_val(&key), &value);
+    return status == SP_OK ? message_value(value, ret_payload, ret_lsn, ret_time_ns) : status;
+}
+
+/* ---- Cursors ---- */
+
+enum sp_status sp_flag_cursor_open(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
+                                   uint32_t from, uint64_t since_modseq, struct sp_flag_cursor *ret)
+{
+    struct sp_flag_cursor cursor = {
+        .account = *account, .mailbox = mailbox, .from = from, .since_modseq = since_modseq};
+    int rc = mdb_cursor_open(read->txn, read->index->flags, &cursor.cursor);
+    if (rc)
+        return sp_mdb_status(rc);
+    *ret = cursor;
+    return SP_OK;
+}
+
+/* Steps to the next chunk of the mailbox that may hold something new. */
+static enum sp_status next_chunk(struct sp_flag_cursor *c)
+{
+    struct sp_key start = sp_key_u32(&c->account, c->mailbox, c->from >> SP_CHUNK_SHIFT);
+    MDB_val key = sp_key_val(&start), value;
+    int rc = mdb_cursor_get(c->cursor, &key, &value, c->begun ? MDB_NEXT : MDB_SET_RANGE);
+    c->begun = true;
+    for (;; rc = mdb_cursor_get(c->cursor, &key, &value, MDB_NEXT)) {
+        uint64_t newest;
+        if (rc == MDB_NOTFOUND)
+            return SP_EOF;
+        if (rc)
+            return sp_mdb_status(rc);
+        if (key.mv_size != 24 || memcmp(key.mv_data, start.bytes, 20) != 0)
+            return SP_EOF;
+        if (value.mv_size < SP_CHUNK_HEAD_BYTES ||
+            (value.mv_size - SP_CHUNK_HEAD_BYTES) % sizeof(struct sp_flag_row) != 0)
+            return SP_CORRUPT;
+        memcpy(&newest, value.mv_data, sizeof newest);
+        if (newest <= c->since_modseq)
+            continue;
+        c->row = (const struct sp_flag_row *)((const uint8_t *)value.mv_data + SP_CHUNK_HEAD_BYTES);
+        c->end = (const struct sp_flag_row *)((const uint8_t *)value.mv_data + value.mv_size);
+        return SP_OK;
+    }
+}
+
+enum sp_status sp_flag_cursor_next(struct sp_flag_cursor *c, struct sp_flag_row *ret_row)
+{
+    for (;;) {
+        while (c->row != c->end) {
+            memcpy(ret_row, c->row++, sizeof *ret_row); /* LMDB aligns values to 2 bytes only */
+            if (ret_row->uid >= c->from && ret_row->modseq > c->since_modseq)
+                return SP_OK;
+        }
+        enum sp_status status = next_chunk(c);
+        if (status != SP_OK)
+            return status;
+    }
+}
+
+void sp_flag_cursor_close(struct sp_flag_cursor *cursor)
+{
+    if (cursor->cursor)
+        mdb_cursor_close(cursor->cursor);
+    cursor->cursor = NULL;
+}
+
+enum sp_status sp_message_cursor_open(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
+                                      struct sp_message_cursor *ret)
+{
+    struct sp_message_cursor cursor = {.account = *account, .mailbox = mailbox};
+    int rc = mdb_cursor_open(read->txn, read->index->messages, &cursor.cursor);
+    if (rc)
+        return sp_mdb_status(rc);
+    *ret = cursor;
+    return SP_OK;
+}
+
+enum sp_status sp_message_cursor_get(struct sp_message_cursor *c, uint32_t uid, struct sp_slice *ret_payload,
+                                     uint64_t *ret_lsn, uint64_t *ret_time_ns)
+{
+    struct sp_key want = sp_key_u32(&c->account, c->mailbox, uid);
+    MDB_val key, value;
+    int rc = MDB_NOTFOUND;
+    if (c->uid && uid == c->uid + 1) {
+        rc = mdb_cursor_get(c->cursor, &key, &value, MDB_NEXT);
+        if (!rc && (key.mv_size != want.len || memcmp(key.mv_data, want.bytes, want.len) != 0))
+            rc = MDB_NOTFOUND;
+    }
+    if (rc == MDB_NOTFOUND) {
+        key = sp_key_val(&want);
+        rc = mdb_cursor_get(c->cursor, &key, &value, MDB_SET_KEY);
+    }
+    c->uid = rc ? 0 : uid;
+    return rc ? sp_mdb_status(rc) : message_value(value, ret_payload, ret_lsn, ret_time_ns);
+}
+
+void sp_message_cursor_close(struct sp_message_cursor *cursor)
+{
+    if (cursor->cursor)
+        mdb_cursor_close(cursor->cursor);
+    cursor->cursor = NULL;
+}
+
+enum sp_status sp_index_expunged(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
+                                 uint64_t since_modseq,
+                                 enum sp_status (*each)(void *context, struct sp_uid_pair run), void *context)
+{
+    MDB_cursor *cursor;
+    struct sp_key start = sp_key_u64(account, mailbox, since_modseq + 1);
+    MDB_val key = sp_key_val(&start), value;
+    enum sp_status status = SP_OK;
+    int rc = mdb_cursor_open(read->txn, read->index->tombstones, &cursor);
+    if (rc)
+        return sp_mdb_status(rc);
+    for (rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); !rc && status == SP_OK;
+         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+        if (key.mv_size != 28 || memcmp(key.mv_data, start.bytes, 20) != 0)
+            break;
+        for (size_t at = 0; at + sizeof(struct sp_uid_pair) <= value.mv_size && status == SP_OK;
+             at += sizeof(struct sp_uid_pair)) {
+            struct sp_uid_pair run;
+            memcpy(&run, (const uint8_t *)value.mv_data + at, sizeof run);
+            status = each(context, run);
+        }
+    }
+    mdb_cursor_close(cursor);
+    return rc && rc != MDB_NOTFOUND ? sp_mdb_status(rc) : status;
+}

@@ -1,0 +1,534 @@
+/* The writer of a volume's log: epochs, segments, and batches onto all replicas at once. */
+#include "base/endian.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "store/volume_internal.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define VOTE_HEAD_BYTES 16U
+#define WAIT_SLICE_MS   20U
+
+/* ---- Votes ---- */
+
+enum sp_status sp_vote_read(struct sp_unit *unit, struct sp_vote *ret_vote, struct sp_error *error)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    enum sp_status status = unit->ops->vote_read(unit, &bytes, &len, error);
+    struct sp_vote vote = {0};
+    if (status == SP_NOT_FOUND) {
+        *ret_vote = vote;
+        return SP_OK;
+    }
+    if (status != SP_OK)
+        return status;
+    if (len >= VOTE_HEAD_BYTES) {
+        vote.promised_counter = sp_get_u64(bytes);
+        vote.promised_id = sp_get_u64(bytes + 8);
+    }
+    if (len == VOTE_HEAD_BYTES + SP_BLOCK_BYTES) {
+        status = sp_segment_head_read(bytes + VOTE_HEAD_BYTES, &vote.head);
+        vote.accepted = status == SP_OK;
+    } else if (len != VOTE_HEAD_BYTES) {
+        status = SP_CORRUPT;
+    }
+    free(bytes);
+    if (status != SP_OK)
+        return sp_error_set(error, status, unit->name, "its vote file is damaged");
+    *ret_vote = vote;
+    return SP_OK;
+}
+
+/* Writes a vote on every member that can be reached and is not suspect; true when a majority has it. */
+static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id, const uint8_t *head_block)
+{
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        struct sp_error error = {0};
+        struct sp_vote old = {0};
+        uint8_t bytes[VOTE_HEAD_BYTES + SP_BLOCK_BYTES];
+        size_t len = VOTE_HEAD_BYTES;
+        if (!m->unit || m->state == SP_UNIT_EJECTED || m->state == SP_UNIT_ABSENT)
+            continue;
+        if (sp_vote_read(m->unit, &old, &error) != SP_OK || old.promised_counter > counter)
+            continue;
+        sp_put_u64(bytes, counter);
+        sp_put_u64(bytes + 8, id);
+        if (head_block) {
+            memcpy(bytes + len, head_block, SP_BLOCK_BYTES);
+            len += SP_BLOCK_BYTES;
+        } else if (old.accepted) {
+            sp_segment_head_write(&old.head, bytes + len);
+            len += SP_BLOCK_BYTES;
+        }
+        if (m->unit->ops->vote_write(m->unit, sp_slice(bytes, len), &error) == SP_OK)
+            held++;
+        else
+            sp_log(SP_LOG_WARN, "volume.vote", "unit=%s why=\"%s\"", m->name, error.why);
+    }
+    return held > v->members_count / 2;
+}
+
+/* ---- Members ---- */
+
+uint32_t sp_log_replicas(const struct sp_volume *v)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < v->members_count; i++)
+        count += v->members[i].state == SP_UNIT_REPLICA && v->members[i].unit;
+    return count;
+}
+
+void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const char *why)
+{
+    char quoted[300];
+    pthread_mutex_lock(&v->lock);
+    member->state = SP_UNIT_EJECTED;
+    snprintf(member->why, sizeof member->why, "%s", why);
+    pthread_mutex_unlock(&v->lock);
+    v->ejections++;
+    sp_log(SP_LOG_ERROR, "unit.eject", "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name,
+           member->name, v->end.segment, v->end.lsn, sp_log_quote(sp_slice_str(why), quoted, sizeof quoted));
+}
+
+void sp_log_recruit(struct sp_volume *v)
+{
+    for (uint32_t i = 0; i < v->members_count && sp_log_replicas(v) < v->replicas_wanted; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        struct sp_error error = {0};
+        if (m->state != SP_UNIT_SPARE || !m->unit || m->unit->ops->check(m->unit, &error) != SP_OK)
+            continue;
+        pthread_mutex_lock(&v->lock);
+        m->state = SP_UNIT_REPLICA;
+        m->from_lsn = v->end.lsn + 1;
+        pthread_mutex_unlock(&v->lock);
+        sp_log(SP_LOG_WARN, "unit.recruit", "volume=%s unit=%s lsn=%" PRIu64, v->name, m->name, v->end.lsn + 1);
+    }
+}
+
+static enum sp_status cannot_write(struct sp_volume *v, const char *format, ...) SP_PRINTF(2, 3);
+static enum sp_status cannot_write(struct sp_volume *v, const char *format, ...)
+{
+    char quoted[300];
+    va_list args;
+    va_start(args, format);
+    pthread_mutex_lock(&v->lock);
+    v->writable = false;
+    vsnprintf(v->why_not, sizeof v->why_not, format, args);
+    pthread_mutex_unlock(&v->lock);
+    va_end(args);
+    sp_log(SP_LOG_ERROR, "volume.defer", "volume=%s why=%s", v->name,
+           sp_log_quote(sp_slice_str(v->why_not), quoted, sizeof quoted));
+    return SP_UNAVAILABLE;
+}
+
+/* ---- Writing on all replicas ---- */
+
+/* Memory that a stalled unit may still be reading: never freed, since nobody can say when it could be. */
+struct abandoned {
+    struct abandoned *next;
+    void *memory;
+};
+static struct abandoned *_Atomic abandoned_list;
+
+static void abandon(void *memory)
+{
+    struct abandoned *entry = malloc(sizeof *entry);
+    if (!entry)
+        return;
+    *entry = (struct abandoned){abandoned_list, memory};
+    while (!atomic_compare_exchange_weak(&abandoned_list, &entry->next, entry))
+        continue;
+}
+
+/* Writes and syncs blocks on every replica. SP_OK: all have them. SP_IO: replicas failed and were ejected; the others
+ * have them. SP_NO_SPACE: some unit is full, nobody was ejected. SP_UNAVAILABLE: the last one failed. */
+static enum sp_status write_all(struct sp_volume *v, uint64_t segment, uint32_t generation, uint32_t first,
+                                const uint8_t *blocks, uint32_t count)
+{
+    bool pending[SP_VOLUME_UNITS_MAX] = {false};
+    v->write_abandoned = false;
+    uint32_t waiting = 0, done = 0, replicas = 0;
+    enum sp_status outcome = SP_OK;
+    uint64_t start = sp_now_ms();
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        if (m->state != SP_UNIT_REPLICA || !m->unit)
+            continue;
+        m->unit->ops->write_start(m->unit, segment, generation, first, blocks, count);
+        pending[i] = true;
+        waiting++;
+        replicas++;
+    }
+    struct sp_volume_member *failed[SP_VOLUME_UNITS_MAX];
+    struct sp_error errors[SP_VOLUME_UNITS_MAX];
+    uint32_t failed_count = 0;
+    while (waiting) {
+        for (uint32_t i = 0; i < v->members_count; i++) {
+            struct sp_volume_member *m = &v->members[i];
+            struct sp_error error = {0};
+            if (!pending[i])
+                continue;
+            enum sp_status status = m->unit->ops->wait(m->unit, WAIT_SLICE_MS, &error);
+            if (status == SP_TIMEOUT) {
+                /* Only slower than a twin is suspect: a controller on which everything stalls ejects nobody. */
+                if (!done || sp_now_ms() - start < v->unit_timeout_ms)
+                    continue;
+                v->write_abandoned = true;
+                sp_error_set(&error, SP_TIMEOUT, m->name, "it stalled for more than %u ms while another unit wrote",
+                             v->unit_timeout_ms);
+            }
+            pending[i] = false;
+            waiting--;
+            if (status == SP_OK) {
+                done++;
+            } else if (status == SP_NO_SPACE) {
+                outcome = SP_NO_SPACE;
+                sp_log(SP_LOG_ERROR, "unit.full", "volume=%s unit=%s", v->name, m->name);
+            } else {
+                errors[failed_count] = error;
+                failed[failed_count++] = m;
+            }
+        }
+    }
+    if (failed_count == replicas) {
+        /* The last holders of the log are never ejected: the volume stops writing instead. */
+        return replicas ? cannot_write(v, "unit %s failed, and it is the last: %s", failed[0]->name, errors[0].why)
+                        : cannot_write(v, "no unit is left to write to");
+    }
+    for (uint32_t i = 0; i < failed_count; i++)
+        sp_log_eject(v, failed[i], errors[i].why);
+    if (outcome == SP_OK && failed_count)
+        outcome = SP_IO;
+    return outcome;
+}
+
+/* ---- Segments ---- */
+
+enum sp_status sp_volume_add_segment(struct sp_volume *v, const struct sp_volume_segment *segment)
+{
+    enum sp_status status = SP_OK;
+    pthread_rwlock_wrlock(&v->segments_lock);
+    if (v->segments_count == v->segments_capacity) {
+        size_t capacity = v->segments_capacity ? v->segments_capacity * 2 : 64;
+        struct sp_volume_segment *grown = realloc(v->segments, capacity * sizeof *grown);
+        if (grown) {
+            v->segments = grown;
+            v->segments_capacity = capacity;
+        } else {
+            status = SP_NO_MEMORY;
+        }
+    }
+    if (status == SP_OK)
+        v->segments[v->segments_count++] = *segment;
+    pthread_rwlock_unlock(&v->segments_lock);
+    return status;
+}
+
+static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins, struct sp_segment_head *head)
+{
+    *head = (struct sp_segment_head){
+        .volume = v->id,
+        .epoch_id = v->epoch_id,
+        .epoch_counter = v->epoch_counter,
+        .segment = segment,
+        .epoch_begins = epoch_begins,
+        .time_ns = sp_wall_ns(),
+        .next_lsn = v->next_lsn,
+        .batch = v->end.batch + 1,
+        .min_copies = v->min_copies,
+        .segment_bytes = v->segment_bytes,
+        .previous = v->end,
+        .manifest_segment = v->apply.position.manifest_segment,
+        .manifest_lsn = v->apply.position.manifest_lsn,
+        .members_count = v->members_count,
+    };
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        static const uint8_t roles[] = {[SP_UNIT_REPLICA] = SP_MEMBER_REPLICA, [SP_UNIT_SPARE] = SP_MEMBER_SPARE,
+                                        [SP_UNIT_WITNESS] = SP_MEMBER_WITNESS, [SP_UNIT_EJECTED] = SP_MEMBER_EJECTED,
+                                        [SP_UNIT_STALE] = SP_MEMBER_EJECTED,   [SP_UNIT_ABSENT] = SP_MEMBER_EJECTED};
+        const struct sp_volume_member *m = &v->members[i];
+        head->members[i] = (struct sp_member){.unit = m->id, .role = roles[m->state]};
+        if (m->state == SP_UNIT_REPLICA && m->from_lsn <= v->end.lsn) {
+            head->members[i].ranges_count = 1;
+            head->members[i].ranges[0].first = m->from_lsn;
+            head->members[i].ranges[0].last = v->end.lsn;
+        }
+    }
+}
+
+/* The head is durable: from here on the log ends in this segment. */
+static enum sp_status segment_started(struct sp_volume *v, const struct sp_segment_head *head, const uint8_t *block)
+{
+    struct sp_volume_segment segment = {.segment = head->segment,
+                                        .epoch_id = head->epoch_id,
+                                        .data_blocks = 1,
+                                        .first_lsn = head->next_lsn,
+                                        .last_lsn = head->next_lsn - 1};
+    enum sp_status status = sp_volume_add_segment(v, &segment);
+    if (status != SP_OK)
+        return status;
+    v->end.epoch_id = head->epoch_id;
+    v->end.epoch_counter = head->epoch_counter;
+    v->end.segment = head->segment;
+    v->end.generation = 0;
+    v->end.blocks = 1;
+    v->end.chain = sp_block_chain(block);
+    v->segment_max = head->segment;
+    if (sp_block_read(block, &v->last_header) != SP_OK)
+        return SP_CORRUPT;
+    sp_footer_builder_reset(v->footer);
+    sp_footer_builder_blocks(v->footer, block, 1);
+    v->housekeeping = true;
+    return SP_OK;
+}
+
+/* Creates the segment on the replicas and writes its head. Same outcomes as write_all. */
+static enum sp_status start_segment(struct sp_volume *v, const struct sp_segment_head *head)
+{
+    uint32_t blocks = (uint32_t)(v->segment_bytes / SP_BLOCK_BYTES);
+    bool lost = false;
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        struct sp_error error = {0};
+        if (m->state != SP_UNIT_REPLICA || !m->unit)
+            continue;
+        enum sp_status status = m->unit->ops->create(m->unit, head->segment, 0, blocks, &error);
+        if (status == SP_NO_SPACE)
+            return status;
+        if (status == SP_OK || status == SP_EXISTS) /* made by an attempt that another unit's lack of space ended */
+            continue;
+        if (sp_log_replicas(v) == 1)
+            return cannot_write(v, "unit %s failed, and it is the last: %s", m->name, error.why);
+        sp_log_eject(v, m, error.why);
+        lost = true;
+    }
+    if (lost)
+        return SP_IO;
+    uint8_t *block = aligned_alloc(SP_BLOCK_BYTES, SP_BLOCK_BYTES);
+    if (!block)
+        return SP_NO_MEMORY;
+    sp_segment_head_write(head, block);
+    enum sp_status status = write_all(v, head->segment, 0, 0, block, 1);
+    if (status == SP_OK)
+        status = segment_started(v, head, block);
+    if (v->write_abandoned)
+        abandon(block);
+    else
+        free(block);
+    if (status != SP_OK)
+        return status;
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        if (m->unit && m->unit->ops->prepare && m->state == SP_UNIT_REPLICA)
+            m->unit->ops->prepare(m->unit, head->segment + 1, 0, blocks);
+    }
+    return SP_OK;
+}
+
+enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segment,
+                           const struct sp_block_header *last_header, uint64_t chain)
+{
+    uint8_t *blocks = NULL;
+    uint32_t count = 0;
+    bool stalled = false;
+    struct sp_trailer trailer;
+    enum sp_status status = sp_footer_builder_finish(v->footer, last_header, chain, &blocks, &count, &trailer);
+    if (status != SP_OK)
+        return status;
+    sp_assert(trailer.data_blocks == segment->data_blocks);
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        struct sp_error error = {0};
+        /* A unit that came later does not have the segment, and gets it whole. */
+        if (m->state != SP_UNIT_REPLICA || !m->unit || m->from_lsn > segment->first_lsn)
+            continue;
+        m->unit->ops->write_start(m->unit, segment->segment, segment->generation, segment->data_blocks, blocks, count);
+        do
+            status = m->unit->ops->wait(m->unit, v->unit_timeout_ms, &error);
+        while (status == SP_TIMEOUT && sp_log_replicas(v) == 1);
+        if (status == SP_OK)
+            status = m->unit->ops->seal(m->unit, segment->segment, segment->generation, segment->data_blocks + count,
+                                        &error);
+        if (status == SP_OK || status == SP_NO_SPACE)
+            continue; /* a footer is a copy: without room for it nothing is lost */
+        if (sp_log_replicas(v) == 1) {
+            sp_log(SP_LOG_ERROR, "segment.seal", "volume=%s unit=%s segment=%" PRIu64 " why=\"%s\"", v->name, m->name,
+                   segment->segment, error.why);
+            continue;
+        }
+        sp_log_eject(v, m, error.why[0] ? error.why : "it stalled while a segment was sealed");
+        stalled |= status == SP_TIMEOUT;
+    }
+    if (stalled)
+        abandon(blocks);
+    else
+        free(blocks);
+    segment->sealed = true;
+    segment->digest = trailer.digest;
+    if (v->sealed_count == v->sealed_capacity) {
+        size_t capacity = v->sealed_capacity ? v->sealed_capacity * 2 : 8;
+        struct sp_manifest_segment *grown = realloc(v->sealed, capacity * sizeof *grown);
+        if (!grown)
+            return SP_NO_MEMORY;
+        v->sealed = grown;
+        v->sealed_capacity = capacity;
+    }
+    v->sealed[v->sealed_count++] = (struct sp_manifest_segment){segment->segment,     segment->generation,
+                                                                segment->data_blocks, segment->first_lsn,
+                                                                segment->last_lsn,    segment->digest};
+    return SP_OK;
+}
+
+/* Seals the segment being written, if it is. */
+static enum sp_status seal_current(struct sp_volume *v)
+{
+    if (v->segments_count == 0)
+        return SP_OK;
+    struct sp_volume_segment *segment = &v->segments[v->segments_count - 1];
+    if (segment->sealed || segment->epoch_id != v->epoch_id)
+        return SP_OK;
+    return sp_log_seal(v, segment, &v->last_header, v->end.chain);
+}
+
+/* ---- Epochs ---- */
+
+enum sp_status sp_log_begin_epoch(struct sp_volume *v)
+{
+    enum sp_status status = seal_current(v);
+    if (status != SP_OK)
+        return status;
+    for (uint32_t attempt = 0; attempt <= v->members_count; attempt++) {
+        uint64_t counter = v->epoch_counter, segment_max = v->segment_max;
+        sp_log_recruit(v);
+        uint32_t copies = sp_log_replicas(v);
+        if (copies == 0 || (copies < v->min_copies && !v->degraded_accept))
+            return cannot_write(v, "%u of the %u copies that min_copies asks for can be written", copies, v->min_copies);
+        for (uint32_t i = 0; i < v->members_count; i++) {
+            struct sp_vote vote;
+            struct sp_error error;
+            if (!v->members[i].unit || v->members[i].state == SP_UNIT_EJECTED ||
+                sp_vote_read(v->members[i].unit, &vote, &error) != SP_OK)
+                continue;
+            counter = vote.promised_counter > counter ? vote.promised_counter : counter;
+        }
+        v->epoch_counter = (uint32_t)counter + 1;
+        v->epoch_id = sp_random_u64();
+        struct sp_segment_head head;
+        uint8_t block[SP_BLOCK_BYTES];
+        fill_head(v, segment_max + 1, true, &head);
+        sp_segment_head_write(&head, block);
+        /* First a promise not to follow an older epoch, then the epoch itself: so no two can both be chosen. */
+        if (!vote_on_majority(v, v->epoch_counter, v->epoch_id, NULL) ||
+            !vote_on_majority(v, v->epoch_counter, v->epoch_id, block))
+            return cannot_write(v, "no majority of the %u units can be reached to begin an epoch", v->members_count);
+        status = start_segment(v, &head);
+        if (status == SP_OK) {
+            pthread_mutex_lock(&v->lock);
+            v->writable = true;
+            pthread_mutex_unlock(&v->lock);
+            sp_log(SP_LOG_INFO, "volume.epoch",
+                   "volume=%s epoch=%u id=%016" PRIx64 " segment=%" PRIu64 " lsn=%" PRIu64 " copies=%u", v->name,
+                   v->epoch_counter, v->epoch_id, head.segment, v->next_lsn, sp_log_replicas(v));
+            return SP_OK;
+        }
+        v->segment_max = segment_max + 1;
+        if (status != SP_IO)
+            return status == SP_NO_SPACE ? cannot_write(v, "a unit is full") : status;
+    }
+    return cannot_write(v, "every unit failed while an epoch was begun");
+}
+
+enum sp_status sp_log_rotate_if_full(struct sp_volume *v)
+{
+    if (!v->writable)
+        return SP_UNAVAILABLE;
+    if ((uint64_t)v->end.blocks * SP_BLOCK_BYTES < v->segment_bytes)
+        return SP_OK;
+    uint64_t ejections = v->ejections;
+    enum sp_status status = seal_current(v);
+    if (status != SP_OK)
+        return status;
+    if (v->ejections != ejections)
+        return sp_log_begin_epoch(v);
+    struct sp_segment_head head;
+    fill_head(v, v->segment_max + 1, false, &head);
+    status = start_segment(v, &head);
+    return status == SP_IO ? sp_log_begin_epoch(v) : status;
+}
+
+/* ---- Batches ---- */
+
+enum sp_status sp_log_append(struct sp_volume *v, bool *ret_moved)
+{
+    uint32_t count = sp_batch_blocks(&v->batch);
+    uint64_t chain = 0;
+    bool moved = false;
+    sp_assert(count > 0 && !v->batch.failed);
+    for (;;) {
+        if (!v->writable)
+            return SP_UNAVAILABLE;
+        struct sp_block_header first = {
+            .volume = v->id,
+            .epoch_id = v->epoch_id,
+            .epoch_counter = v->epoch_counter,
+            .segment = v->end.segment,
+            .generation = v->end.generation,
+            .index = v->end.blocks,
+            .batch = v->end.batch + 1,
+            .chain = v->end.chain,
+        };
+        chain = sp_batch_finish(&v->batch, &first);
+        enum sp_status status =
+            write_all(v, v->end.segment, v->end.generation, v->end.blocks, v->batch.blocks, count);
+        if (status == SP_OK)
+            break;
+        if (status != SP_IO)
+            return status;
+        if (v->write_abandoned) {
+            void *old = sp_batch_abandon(&v->batch);
+            if (!old)
+                return cannot_write(v, "out of memory");
+            abandon(old);
+        }
+        /* The units differ now. What they share is v->end; the batch is written again behind it, in an epoch of those
+         * that are left. */
+        status = sp_log_begin_epoch(v);
+        if (status != SP_OK)
+            return status;
+        moved = true;
+    }
+    uint32_t base = v->end.blocks;
+    sp_footer_builder_blocks(v->footer, v->batch.blocks, count);
+    struct sp_buf scratch;
+    struct sp_record record;
+    struct sp_place place;
+    uint64_t cursor = 0;
+    sp_buf_init(&scratch, SP_RECORD_PAYLOAD_MAX + SP_RECORD_HEADER_BYTES);
+    while (sp_batch_next(&v->batch, &cursor, &scratch, &record, &place)) {
+        place.segment = v->end.segment;
+        place.generation = v->end.generation;
+        place.block += base;
+        sp_footer_builder_record(v->footer, &record, &place);
+    }
+    sp_buf_release(&scratch);
+    if (sp_block_read(v->batch.blocks + (size_t)(count - 1) * SP_BLOCK_BYTES, &v->last_header) != SP_OK)
+        return SP_CORRUPT;
+    v->end.blocks += count;
+    v->end.batch++;
+    v->end.chain = chain;
+    v->end.lsn = v->batch.last_lsn;
+    v->bytes += (uint64_t)count * SP_BLOCK_BYTES;
+    pthread_rwlock_wrlock(&v->segments_lock);
+    v->segments[v->segments_count - 1].data_blocks = v->end.blocks;
+    v->segments[v->segments_count - 1].last_lsn = v->end.lsn;
+    pthread_rwlock_unlock(&v->segments_lock);
+    *ret_moved = moved;
+    return SP_OK;
+}

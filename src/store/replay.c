@@ -1,0 +1,321 @@
+/* Segments into the index: rolling forward, rebuilding, and reading blocks verified on the way. */
+#include "base/log.h"
+#include "store/volume_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define READ_BLOCKS 256U /* 1 MiB at a time */
+
+/* ---- Verified blocks ---- */
+
+static bool is_block_of(const struct sp_volume *v, const struct sp_volume_segment *segment, uint32_t index,
+                        const uint8_t *block)
+{
+    struct sp_block_header h;
+    return sp_block_read(block, &h) == SP_OK && sp_uuid_eq(&h.volume, &v->id) && h.epoch_id == segment->epoch_id &&
+           h.segment == segment->segment && h.generation == segment->generation && h.index == index;
+}
+
+/* Replicas first; ejected and stale units are asked last, and only what proves to be the block is taken from them. */
+static unsigned reading_rank(enum sp_unit_state state)
+{
+    switch (state) {
+    case SP_UNIT_REPLICA: return 0;
+    case SP_UNIT_SPARE: return 1;
+    case SP_UNIT_STALE: return 2;
+    case SP_UNIT_EJECTED: return 3;
+    default: return 4;
+    }
+}
+
+enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment, uint32_t first,
+                                     uint8_t *ret_blocks, uint32_t count, struct sp_error *error)
+{
+    uint32_t good = 0, bad = 0; /* blocks [first, first + good) are in place */
+    struct sp_error last = {0};
+    for (unsigned rank = 0; rank <= 3 && good < count; rank++) {
+        for (uint32_t i = 0; i < v->members_count && good < count; i++) {
+            struct sp_volume_member *m = &v->members[i];
+            pthread_mutex_lock(&v->lock);
+            struct sp_unit *unit = reading_rank(m->state) == rank ? m->unit : NULL;
+            pthread_mutex_unlock(&v->lock);
+            if (!unit)
+                continue;
+            enum sp_status status =
+                unit->ops->read(unit, segment->segment, segment->generation, first + good,
+                                ret_blocks + (size_t)good * SP_BLOCK_BYTES, count - good, &last);
+            /* One bad block must not hide the good ones around it: what the next unit cannot give whole is asked for
+             * block by block. */
+            if (status != SP_OK && count - good > 1)
+                status = unit->ops->read(unit, segment->segment, segment->generation, first + good,
+                                         ret_blocks + (size_t)good * SP_BLOCK_BYTES, 1, &last);
+            if (status != SP_OK)
+                continue;
+            uint32_t before = good;
+            while (good < count &&
+                   is_block_of(v, segment, first + good, ret_blocks + (size_t)good * SP_BLOCK_BYTES))
+                good++;
+            if (good < count)
+                bad++;
+            if (good > before && good < count) {
+                rank = 0; /* a twin for this block, then from the beginning for the rest */
+                i = UINT32_MAX;
+                if (bad > 4 * (count + v->members_count))
+                    break;
+            }
+        }
+    }
+    if (bad && good == count)
+        v->blocks_bad += bad;
+    if (good == count)
+        return SP_OK;
+    enum sp_status status = bad ? SP_CORRUPT : SP_NOT_FOUND;
+    return sp_error_set(error, status, v->name, "segment %" PRIu64 " block %" PRIu32 ": %s", segment->segment,
+                        first + good, bad ? "no unit has it sound" : last.why[0] ? last.why : "no unit has it");
+}
+
+static enum sp_status read_segment(struct sp_volume *v, const struct sp_volume_segment *segment, uint8_t **ret_blocks,
+                                   struct sp_error *error)
+{
+    uint8_t *blocks = malloc((size_t)segment->data_blocks * SP_BLOCK_BYTES);
+    if (!blocks)
+        return sp_error_set(error, SP_NO_MEMORY, v->name, "no memory to read a segment");
+    for (uint32_t at = 0; at < segment->data_blocks; at += READ_BLOCKS) {
+        uint32_t n = segment->data_blocks - at < READ_BLOCKS ? segment->data_blocks - at : READ_BLOCKS;
+        enum sp_status status =
+            sp_volume_read_blocks(v, segment, at, blocks + (size_t)at * SP_BLOCK_BYTES, n, error);
+        if (status != SP_OK) {
+            sp_error_todo(error, "LSNs %" PRIu64 " to %" PRIu64 " lie in this segment; attach the units that have it, or "
+                                 "use `sternpost recover` on what there is",
+                          segment->first_lsn, segment->last_lsn);
+            free(blocks);
+            return status;
+        }
+    }
+    *ret_blocks = blocks;
+    return SP_OK;
+}
+
+/* ---- Records of a segment, from its footer or from its data ---- */
+
+struct source {
+    struct sp_footer_reader *footer;
+    struct sp_walker walker;
+    uint8_t *blocks;
+};
+
+/* A sealed segment's footer says all an index needs, in a fraction of the bytes. */
+static bool open_footer(struct sp_volume *v, const struct sp_volume_segment *segment, struct source *ret)
+{
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_unit *unit = v->members[i].unit;
+        struct sp_unit_segment *list = NULL;
+        size_t count = 0;
+        uint32_t length = 0;
+        if (!unit || unit->ops->list(unit, &list, &count, NULL) != SP_OK)
+            continue;
+        for (size_t k = 0; k < count; k++)
+            if (list[k].segment == segment->segment && list[k].generation == segment->generation)
+                length = list[k].blocks;
+        free(list);
+        if (length <= segment->data_blocks)
+            continue;
+        uint32_t blocks_count = length - segment->data_blocks;
+        uint8_t *blocks = malloc((size_t)blocks_count * SP_BLOCK_BYTES);
+        struct sp_block_header header;
+        struct sp_trailer trailer;
+        bool good = blocks && unit->ops->read(unit, segment->segment, segment->generation, segment->data_blocks, blocks,
+                                              blocks_count, NULL) == SP_OK &&
+                    sp_trailer_read(blocks + (size_t)(blocks_count - 1) * SP_BLOCK_BYTES, &header, &trailer) == SP_OK &&
+                    sp_uuid_eq(&header.volume, &v->id) && header.segment == segment->segment &&
+                    header.generation == segment->generation && header.epoch_id == segment->epoch_id &&
+                    trailer.data_blocks == segment->data_blocks && trailer.table_blocks + 1 == blocks_count &&
+                    sp_footer_reader_new(blocks, &header, &trailer, &ret->footer) == SP_OK;
+        free(blocks);
+        if (good)
+            return true;
+    }
+    return false;
+}
+
+static enum sp_status source_open(struct sp_volume *v, const struct sp_volume_segment *segment, bool with_blocks,
+                                  struct source *ret, struct sp_error *error)
+{
+    *ret = (struct source){0};
+    if (!with_blocks && segment->sealed && open_footer(v, segment, ret))
+        return SP_OK;
+    enum sp_status status = read_segment(v, segment, &ret->blocks, error);
+    if (status != SP_OK)
+        return status;
+    struct sp_segment_id id = {v->id, segment->segment, segment->generation};
+    sp_walker_init(&ret->walker, ret->blocks, segment->data_blocks, 0, &id);
+    return SP_OK;
+}
+
+static enum sp_status source_next(struct source *s, struct sp_record *ret_record, struct sp_place *ret_place)
+{
+    if (s->footer)
+        return sp_footer_reader_next(s->footer, ret_record, ret_place);
+    return sp_walker_next(&s->walker, ret_record, ret_place) ? SP_OK : SP_EOF;
+}
+
+static void source_close(struct source *s)
+{
+    if (s->footer)
+        sp_footer_reader_free(s->footer);
+    else if (s->blocks)
+        sp_walker_release(&s->walker);
+    free(s->blocks);
+}
+
+/* ---- Into the index ---- */
+
+static enum sp_status replay_segment(struct sp_volume *v, const struct sp_volume_segment *segment, uint64_t after_lsn,
+                                     const struct sp_log_end *end, struct sp_error *error)
+{
+    struct source source;
+    struct sp_record record;
+    struct sp_place place;
+    enum sp_status status = source_open(v, segment, false, &source, error);
+    if (status != SP_OK)
+        return status;
+    status = sp_apply_begin(v->index, true, &v->apply);
+    while (status == SP_OK && (status = source_next(&source, &record, &place)) == SP_OK)
+        if (record.lsn > after_lsn)
+            status = sp_apply_record(&v->apply, &record, &place);
+    source_close(&source);
+    if (status == SP_EOF)
+        return sp_apply_commit(&v->apply, end);
+    sp_apply_abort(&v->apply);
+    sp_error_set(error, status, "index", "segment %" PRIu64 ": a record (%s) cannot be applied: %s", segment->segment,
+                 sp_record_type_name(record.type), sp_status_name(status));
+    sp_error_todo(error, status == SP_NO_SPACE ? "make room in the state directory"
+                                               : "this is a defect or a later format; the log itself is untouched");
+    return status;
+}
+
+/* Where a segment ends, in the words of its successor's head, or of the volume. */
+static struct sp_log_end end_of(const struct sp_volume *v, size_t i)
+{
+    const struct sp_volume_segment *s = &v->segments[i];
+    if (i + 1 == v->segments_count)
+        return v->end;
+    return (struct sp_log_end){.epoch_id = s->epoch_id,
+                               .segment = s->segment,
+                               .generation = s->generation,
+                               .blocks = s->data_blocks,
+                               .lsn = s->last_lsn};
+}
+
+/* Whether the index stands on this log: the block it stands behind is there, with the same chain value. */
+static bool position_holds(struct sp_volume *v, const struct sp_position *position, size_t *ret_segment)
+{
+    if (position->end.lsn > v->end.lsn)
+        return false;
+    for (size_t i = 0; i < v->segments_count; i++) {
+        const struct sp_volume_segment *s = &v->segments[i];
+        if (s->segment != position->end.segment)
+            continue;
+        uint8_t block[SP_BLOCK_BYTES];
+        if (s->generation != position->end.generation || s->epoch_id != position->end.epoch_id ||
+            position->end.blocks == 0 || position->end.blocks > s->data_blocks ||
+            sp_volume_read_blocks(v, s, position->end.blocks - 1, block, 1, NULL) != SP_OK)
+            return false;
+        *ret_segment = i;
+        /* Positions set by a replay of whole segments carry no chain value: the segment's end is proof enough. */
+        return position->end.chain == 0 ? position->end.blocks == s->data_blocks
+                                        : position->end.chain == sp_block_chain(block);
+    }
+    return false;
+}
+
+static bool index_is_trusted(struct sp_volume *v, size_t *ret_segment, uint64_t *ret_lsn)
+{
+    struct sp_apply probe;
+    char boot_id[sizeof probe.position.boot_id] = "";
+    if (sp_apply_begin(v->index, true, &probe) != SP_OK)
+        return false;
+    struct sp_position position = probe.position;
+    sp_apply_abort(&probe);
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (file) {
+        if (!fgets(boot_id, 37, file))
+            boot_id[0] = '\0';
+        fclose(file);
+    }
+    struct sp_read read;
+    if (position.end.segment == 0 || sp_read_begin(v->index, &read) != SP_OK)
+        return false;
+    bool clean = sp_index_position(&read, &position) == SP_OK && position.clean;
+    sp_read_end(&read);
+    /* Without syncs LMDB's file is sound within one boot; after another only when it was closed in good order. */
+    if (!clean && strncmp(boot_id, position.boot_id, 36) != 0)
+        return false;
+    *ret_lsn = position.end.lsn;
+    return position_holds(v, &position, ret_segment);
+}
+
+enum sp_status sp_volume_roll_index(struct sp_volume *v, const char *path, size_t map_bytes, bool rebuild,
+                                    struct sp_error *error)
+{
+    enum sp_status status = rebuild ? sp_index_destroy(path, error) : SP_OK;
+    size_t first = 0;
+    uint64_t lsn = 0, done = 0, total = 0;
+    if (status == SP_OK)
+        status = sp_index_open(path, map_bytes, &v->index, error);
+    if (status != SP_OK && status != SP_NO_SPACE && !rebuild) {
+        /* A damaged index is not worth an error: it is made again. */
+        sp_log(SP_LOG_WARN, "index.damaged", "volume=%s", v->name);
+        status = sp_index_destroy(path, error);
+        if (status == SP_OK)
+            status = sp_index_open(path, map_bytes, &v->index, error);
+    }
+    if (status != SP_OK)
+        return status;
+    if (!index_is_trusted(v, &first, &lsn)) {
+        sp_log(SP_LOG_INFO, "index.rebuild", "volume=%s segments=%zu", v->name, v->segments_count);
+        sp_index_close(v->index, false);
+        v->index = NULL;
+        status = sp_index_destroy(path, error);
+        if (status == SP_OK)
+            status = sp_index_open(path, map_bytes, &v->index, error);
+        first = 0;
+        lsn = 0;
+    }
+    for (size_t i = first; i < v->segments_count; i++)
+        total += (uint64_t)v->segments[i].data_blocks * SP_BLOCK_BYTES;
+    for (size_t i = first; i < v->segments_count && status == SP_OK; i++) {
+        struct sp_log_end end = end_of(v, i);
+        if (v->segments[i].last_lsn > lsn)
+            status = replay_segment(v, &v->segments[i], lsn, &end, error);
+        done += (uint64_t)v->segments[i].data_blocks * SP_BLOCK_BYTES;
+        if (v->progress)
+            v->progress(v->progress_context, done, total);
+    }
+    return status;
+}
+
+enum sp_status sp_volume_rebuild_footer(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                        struct sp_error *error)
+{
+    struct source source;
+    struct sp_record record;
+    struct sp_place place;
+    enum sp_status status = source_open(v, segment, true, &source, error);
+    if (status != SP_OK)
+        return status;
+    sp_footer_builder_reset(v->footer);
+    sp_footer_builder_blocks(v->footer, source.blocks, segment->data_blocks);
+    if (sp_block_read(source.blocks + (size_t)(segment->data_blocks - 1) * SP_BLOCK_BYTES, &v->last_header) != SP_OK)
+        status = SP_CORRUPT;
+    while (status == SP_OK && source_next(&source, &record, &place) == SP_OK) {
+        struct sp_touched touched = {record.account, record.mailbox};
+        sp_footer_builder_record(v->footer, &record, &place);
+        if (record.mailbox && record.type != SP_RECORD_CATALOGUE)
+            status = sp_touched_set_add(v->touched, &touched);
+    }
+    source_close(&source);
+    return status;
+}
