@@ -23,10 +23,18 @@ static void mutate(uint8_t *data, size_t size)
     for (uint64_t n = next_random() % 8; size && n; n--) {
         size_t at = next_random() % size;
         switch (next_random() % 4) {
-        case 0: data[at] = (uint8_t)next_random(); break;
-        case 1: data[at] ^= (uint8_t)(1U << next_random() % 8); break;
-        case 2: data[at] = (uint8_t)"\r\n \0(){}\"\\*"[next_random() % 11]; break;
-        default: memmove(data + at, data + size / 2, size - (at > size / 2 ? at : size / 2)); break;
+        case 0:
+            data[at] = (uint8_t)next_random();
+            break;
+        case 1:
+            data[at] ^= (uint8_t)(1U << next_random() % 8);
+            break;
+        case 2:
+            data[at] = (uint8_t) "\r\n \0(){}\"\\*"[next_random() % 11];
+            break;
+        default:
+            memmove(data + at, data + size / 2, size - (at > size / 2 ? at : size / 2));
+            break;
         }
     }
 }

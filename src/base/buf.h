@@ -1,8 +1,8 @@
 /* Growing byte buffers with a hard cap.
  *
- * A buffer that would grow past its cap, or for which the heap is exhausted, becomes *failed*: it keeps what it has,
- * ignores further appends, and says so in sp_buf_failed. So a writer may append many times and check once.
- * Multi-byte integers are written little-endian (the log's byte order).
+ * A buffer that would grow past its cap, or for which the heap is exhausted, becomes *failed*: it
+ * keeps what it has, ignores further appends, and says so in sp_buf_failed. So a writer may append
+ * many times and check once. Multi-byte integers are written little-endian (the log's byte order).
  */
 #ifndef SP_BASE_BUF_H
 #define SP_BASE_BUF_H
@@ -33,8 +33,8 @@ static inline struct sp_slice sp_buf_slice(const struct sp_buf *buf)
     return (struct sp_slice){buf->ptr, buf->len};
 }
 
-/* Room for len more bytes at the end, or NULL (the buffer is then failed). The bytes count as content at once and are
- * not initialised. */
+/* Room for len more bytes at the end, or NULL (the buffer is then failed). The bytes count as
+ * content at once and are not initialised. */
 uint8_t *sp_buf_extend(struct sp_buf *buf, size_t len) SP_MUST_USE;
 /* Makes sure that len more bytes fit without another allocation; false when they cannot. */
 bool sp_buf_reserve(struct sp_buf *buf, size_t len);

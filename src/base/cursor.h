@@ -1,5 +1,5 @@
-/* Reading fields from a slice of bytes, little-endian, with a sticky failure: a reader may take many fields and check
- * once. After a failure every getter returns zero or an empty slice. */
+/* Reading fields from a slice of bytes, little-endian, with a sticky failure: a reader may take
+ * many fields and check once. After a failure every getter returns zero or an empty slice. */
 #ifndef SP_BASE_CURSOR_H
 #define SP_BASE_CURSOR_H
 

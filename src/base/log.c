@@ -22,8 +22,10 @@ void sp_log(enum sp_log_level level, const char *event, const char *format, ...)
     uint64_t now = sp_wall_ns();
     struct sp_civil t;
     sp_unix_to_civil((int64_t)(now / 1000000000U), &t);
-    int len = snprintf(line, sizeof line, "time=%04d-%02d-%02dT%02d:%02d:%02d.%03uZ level=%s event=%s ", t.year, t.month,
-                       t.day, t.hour, t.minute, t.second, (unsigned)(now / 1000000U % 1000U), names[level], event);
+    int len =
+        snprintf(line, sizeof line, "time=%04d-%02d-%02dT%02d:%02d:%02d.%03uZ level=%s event=%s ",
+                 t.year, t.month, t.day, t.hour, t.minute, t.second,
+                 (unsigned)(now / 1000000U % 1000U), names[level], event);
     va_list args;
     va_start(args, format);
     int more = vsnprintf(line + len, sizeof line - (size_t)len - 1, format, args);

@@ -1,5 +1,6 @@
-/* Structured log lines (logfmt) on stderr: `time=... level=info event=unit.eject unit=a segment=12 why="..."`.
- * One line a call, written whole. Values are quoted where they need it. Secrets and bodies never go in. */
+/* Structured log lines (logfmt) on stderr: `time=... level=info event=unit.eject unit=a segment=12
+ * why="..."`. One line a call, written whole. Values are quoted where they need it. Secrets and
+ * bodies never go in. */
 #ifndef SP_BASE_LOG_H
 #define SP_BASE_LOG_H
 
@@ -9,8 +10,9 @@ enum sp_log_level { SP_LOG_DEBUG, SP_LOG_INFO, SP_LOG_WARN, SP_LOG_ERROR };
 
 /* Lines below this level are dropped; INFO at the start. */
 void sp_log_set_level(enum sp_log_level level);
-/* event is a dotted name; the rest is `key=value` text in printf form, values already quoted with %s of sp_log_quote
- * where they may hold spaces. Example: sp_log(SP_LOG_WARN, "unit.eject", "unit=%s lsn=%" PRIu64, name, lsn) */
+/* event is a dotted name; the rest is `key=value` text in printf form, values already quoted with
+ * %s of sp_log_quote where they may hold spaces. Example: sp_log(SP_LOG_WARN, "unit.eject",
+ * "unit=%s lsn=%" PRIu64, name, lsn) */
 void sp_log(enum sp_log_level level, const char *event, const char *format, ...) SP_PRINTF(3, 4);
 /* Quotes a value for logfmt into ret_text (always NUL-terminated, cut to fit); returns ret_text. */
 const char *sp_log_quote(struct sp_slice value, char *ret_text, size_t size);

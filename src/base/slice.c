@@ -55,8 +55,8 @@ enum sp_status sp_slice_u64(struct sp_slice digits, uint64_t max, uint64_t *ret_
         uint8_t c = digits.ptr[i];
         if (c < '0' || c > '9')
             return SP_INVALID;
-        if (__builtin_mul_overflow(value, 10U, &value) || __builtin_add_overflow(value, (uint64_t)(c - '0'), &value) ||
-            value > max)
+        if (__builtin_mul_overflow(value, 10U, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(c - '0'), &value) || value > max)
             return SP_INVALID;
     }
     *ret_value = value;

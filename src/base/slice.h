@@ -1,5 +1,6 @@
-/* Slices: borrowed, read-only views of bytes, passed by value. Never NUL-terminated. A slice owns nothing; the
- * function that hands one out states how long the bytes live. {NULL, 0} is the empty slice. */
+/* Slices: borrowed, read-only views of bytes, passed by value. Never NUL-terminated. A slice owns
+ * nothing; the function that hands one out states how long the bytes live. {NULL, 0} is the empty
+ * slice. */
 #ifndef SP_BASE_SLICE_H
 #define SP_BASE_SLICE_H
 

@@ -1,11 +1,12 @@
 /* Outcomes.
  *
- * Every fallible function returns an enum sp_status. 0 (SP_OK) is success; everything else leaves the
- * out-parameters untouched. A peer's mistake (bad syntax, too long a line) is not a status: it is an event with a
- * reply in the session that met it. A programmer's mistake hits sp_assert, which stays on in production.
+ * Every fallible function returns an enum sp_status. 0 (SP_OK) is success; everything else leaves
+ * the out-parameters untouched. A peer's mistake (bad syntax, too long a line) is not a status: it
+ * is an event with a reply in the session that met it. A programmer's mistake hits sp_assert, which
+ * stays on in production.
  *
- * What a person will read is put into a struct sp_error: what failed, why, and what to do about it. It is filled by
- * the function that knows, and carried upwards unchanged.
+ * What a person will read is put into a struct sp_error: what failed, why, and what to do about it.
+ * It is filled by the function that knows, and carried upwards unchanged.
  */
 #ifndef SP_BASE_STATUS_H
 #define SP_BASE_STATUS_H
@@ -46,19 +47,20 @@ struct sp_error {
     char todo[512]; /* what the reader can do: "mount the disk, or ..."; may be empty */
 };
 
-/* Fills *error (which may be NULL) and returns status, so that a function can `return sp_error_set(...)`. */
-enum sp_status sp_error_set(struct sp_error *error, enum sp_status status, const char *what, const char *why_format,
-                            ...) SP_PRINTF(4, 5);
+/* Fills *error (which may be NULL) and returns status, so that a function can `return
+ * sp_error_set(...)`. */
+enum sp_status sp_error_set(struct sp_error *error, enum sp_status status, const char *what,
+                            const char *why_format, ...) SP_PRINTF(4, 5);
 /* Adds the advice; keeps the rest. */
 void sp_error_todo(struct sp_error *error, const char *format, ...) SP_PRINTF(2, 3);
 /* Writes "sternpost: what: why: todo\n" to stderr. */
 void sp_error_print(const struct sp_error *error);
 
 _Noreturn void sp_assert_failed(const char *expression, const char *file, int line);
-#define sp_assert(expression)                                                                                          \
-    do {                                                                                                               \
-        if (__builtin_expect(!(expression), 0))                                                                        \
-            sp_assert_failed(#expression, __FILE__, __LINE__);                                                         \
+#define sp_assert(expression)                                                                      \
+    do {                                                                                           \
+        if (__builtin_expect(!(expression), 0))                                                    \
+            sp_assert_failed(#expression, __FILE__, __LINE__);                                     \
     } while (0)
 
 #endif

@@ -10,7 +10,8 @@ uint64_t sp_now_us(void);
 /* Wall clock, nanoseconds since 1970-01-01 UTC. */
 uint64_t sp_wall_ns(void);
 
-/* Civil time <-> seconds since 1970, proleptic Gregorian; month 1..12, day 1..31. No range checks. */
+/* Civil time <-> seconds since 1970, proleptic Gregorian; month 1..12, day 1..31. No range checks.
+ */
 int64_t sp_civil_to_unix(int year, int month, int day, int hour, int minute, int second);
 struct sp_civil {
     int year, month, day, hour, minute, second, weekday; /* weekday: 0 is Sunday */

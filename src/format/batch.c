@@ -67,7 +67,8 @@ static bool reserve(struct sp_batch *batch, uint64_t stream_bytes)
     struct sp_batch_start *starts = realloc(batch->starts, capacity * sizeof *starts);
     if (starts)
         batch->starts = starts;
-    if (!starts || posix_memalign(&blocks, SP_BLOCK_BYTES, (size_t)capacity * SP_BLOCK_BYTES) != 0) {
+    if (!starts ||
+        posix_memalign(&blocks, SP_BLOCK_BYTES, (size_t)capacity * SP_BLOCK_BYTES) != 0) {
         batch->failed = true;
         return false;
     }
@@ -87,7 +88,8 @@ static void put(struct sp_batch *batch, struct sp_slice bytes)
         size_t room = SP_BLOCK_PAYLOAD_BYTES - offset, n = bytes.len < room ? bytes.len : room;
         if (offset == 0)
             batch->starts[block] = (struct sp_batch_start){0, SP_NO_RECORD};
-        memcpy(batch->blocks + block * SP_BLOCK_BYTES + SP_BLOCK_HEADER_BYTES + offset, bytes.ptr, n);
+        memcpy(batch->blocks + block * SP_BLOCK_BYTES + SP_BLOCK_HEADER_BYTES + offset, bytes.ptr,
+               n);
         batch->stream_bytes += n;
         bytes = sp_slice_from(bytes, n);
     }
@@ -113,7 +115,8 @@ struct sp_place sp_batch_add(struct sp_batch *batch, const struct sp_record *rec
 
 struct sp_batch_mark sp_batch_mark(const struct sp_batch *batch)
 {
-    return (struct sp_batch_mark){batch->stream_bytes, batch->records, batch->first_lsn, batch->last_lsn};
+    return (struct sp_batch_mark){batch->stream_bytes, batch->records, batch->first_lsn,
+                                  batch->last_lsn};
 }
 
 void sp_batch_rewind(struct sp_batch *batch, const struct sp_batch_mark *mark)
@@ -137,10 +140,11 @@ uint64_t sp_batch_finish(struct sp_batch *batch, const struct sp_block_header *f
     sp_assert(!batch->failed);
     for (uint32_t i = 0; i < count; i++) {
         uint64_t rest = batch->stream_bytes - (uint64_t)i * SP_BLOCK_PAYLOAD_BYTES;
-        header.flags =
-            (uint8_t)((i == 0 ? SP_BLOCK_BATCH_FIRST : 0U) | (i == count - 1 ? SP_BLOCK_BATCH_LAST : 0U));
+        header.flags = (uint8_t)((i == 0 ? SP_BLOCK_BATCH_FIRST : 0U) |
+                                 (i == count - 1 ? SP_BLOCK_BATCH_LAST : 0U));
         header.index = first->index + i;
-        header.payload_bytes = (uint16_t)(rest < SP_BLOCK_PAYLOAD_BYTES ? rest : SP_BLOCK_PAYLOAD_BYTES);
+        header.payload_bytes =
+            (uint16_t)(rest < SP_BLOCK_PAYLOAD_BYTES ? rest : SP_BLOCK_PAYLOAD_BYTES);
         header.first_lsn = batch->starts[i].lsn;
         header.first_offset = batch->starts[i].offset;
         uint8_t *block = batch->blocks + (size_t)i * SP_BLOCK_BYTES;
@@ -151,18 +155,22 @@ uint64_t sp_batch_finish(struct sp_batch *batch, const struct sp_block_header *f
 }
 
 /* len bytes of the stream from `at`: in place when they lie in one block. */
-static struct sp_slice view(const struct sp_batch *batch, uint64_t at, size_t len, struct sp_buf *scratch)
+static struct sp_slice view(const struct sp_batch *batch, uint64_t at, size_t len,
+                            struct sp_buf *scratch)
 {
     size_t offset = at % SP_BLOCK_PAYLOAD_BYTES;
     if (len == 0) /* `at` may be the very end */
         return (struct sp_slice){NULL, 0};
-    const uint8_t *block = batch->blocks + at / SP_BLOCK_PAYLOAD_BYTES * SP_BLOCK_BYTES + SP_BLOCK_HEADER_BYTES;
+    const uint8_t *block =
+        batch->blocks + at / SP_BLOCK_PAYLOAD_BYTES * SP_BLOCK_BYTES + SP_BLOCK_HEADER_BYTES;
     if (offset + len <= SP_BLOCK_PAYLOAD_BYTES)
         return sp_slice(block + offset, len);
     sp_buf_reset(scratch);
     while (len) {
-        size_t room = SP_BLOCK_PAYLOAD_BYTES - at % SP_BLOCK_PAYLOAD_BYTES, n = len < room ? len : room;
-        block = batch->blocks + at / SP_BLOCK_PAYLOAD_BYTES * SP_BLOCK_BYTES + SP_BLOCK_HEADER_BYTES;
+        size_t room = SP_BLOCK_PAYLOAD_BYTES - at % SP_BLOCK_PAYLOAD_BYTES,
+               n = len < room ? len : room;
+        block =
+            batch->blocks + at / SP_BLOCK_PAYLOAD_BYTES * SP_BLOCK_BYTES + SP_BLOCK_HEADER_BYTES;
         sp_buf_add(scratch, sp_slice(block + at % SP_BLOCK_PAYLOAD_BYTES, n));
         at += n;
         len -= n;
@@ -177,12 +185,13 @@ bool sp_batch_next(const struct sp_batch *batch, uint64_t *cursor, struct sp_buf
     if (*cursor >= batch->stream_bytes)
         return false;
     uint32_t crc;
-    enum sp_status status =
-        sp_record_read_header(view(batch, *cursor, SP_RECORD_HEADER_BYTES, scratch).ptr, ret_record, &crc);
+    enum sp_status status = sp_record_read_header(
+        view(batch, *cursor, SP_RECORD_HEADER_BYTES, scratch).ptr, ret_record, &crc);
     sp_assert(status == SP_OK);
     *ret_place = (struct sp_place){.block = (uint32_t)(*cursor / SP_BLOCK_PAYLOAD_BYTES),
                                    .offset = (uint16_t)(*cursor % SP_BLOCK_PAYLOAD_BYTES)};
-    ret_record->payload = view(batch, *cursor + SP_RECORD_HEADER_BYTES, ret_record->payload_bytes, scratch);
+    ret_record->payload =
+        view(batch, *cursor + SP_RECORD_HEADER_BYTES, ret_record->payload_bytes, scratch);
     *cursor += SP_RECORD_HEADER_BYTES + ret_record->payload_bytes;
     return true;
 }

@@ -36,7 +36,8 @@ void sp_block_write(uint8_t block[SP_BLOCK_BYTES], const struct sp_block_header 
 {
     sp_assert(header->payload_bytes <= SP_BLOCK_PAYLOAD_BYTES);
     memset(block, 0, SP_BLOCK_HEADER_BYTES);
-    memset(block + SP_BLOCK_HEADER_BYTES + header->payload_bytes, 0, SP_BLOCK_PAYLOAD_BYTES - header->payload_bytes);
+    memset(block + SP_BLOCK_HEADER_BYTES + header->payload_bytes, 0,
+           SP_BLOCK_PAYLOAD_BYTES - header->payload_bytes);
     memcpy(block + AT_MAGIC, SP_BLOCK_MAGIC, 4);
     block[AT_VERSION] = SP_FORMAT_VERSION;
     block[AT_FLAGS] = header->flags;
@@ -54,7 +55,8 @@ void sp_block_write(uint8_t block[SP_BLOCK_BYTES], const struct sp_block_header 
     sp_put_u32(block + AT_CRC, block_crc(block));
 }
 
-enum sp_status sp_block_read(const uint8_t block[SP_BLOCK_BYTES], struct sp_block_header *ret_header)
+enum sp_status sp_block_read(const uint8_t block[SP_BLOCK_BYTES],
+                             struct sp_block_header *ret_header)
 {
     if (memcmp(block + AT_MAGIC, SP_BLOCK_MAGIC, 4) != 0)
         return SP_NOT_FOUND;
@@ -78,7 +80,8 @@ enum sp_status sp_block_read(const uint8_t block[SP_BLOCK_BYTES], struct sp_bloc
     memcpy(header.volume.bytes, block + AT_VOLUME, 16);
     bool starts = header.first_lsn != 0;
     if (header.payload_bytes > SP_BLOCK_PAYLOAD_BYTES || header.segment == 0 ||
-        starts != (header.first_offset != SP_NO_RECORD) || (starts && header.first_offset >= header.payload_bytes))
+        starts != (header.first_offset != SP_NO_RECORD) ||
+        (starts && header.first_offset >= header.payload_bytes))
         return SP_CORRUPT;
     *ret_header = header;
     return SP_OK;

@@ -53,7 +53,8 @@ void sp_footer_builder_reset(struct sp_footer_builder *builder)
     builder->failed = false;
 }
 
-static void compress(struct sp_footer_builder *builder, struct sp_slice bytes, ZSTD_EndDirective end)
+static void compress(struct sp_footer_builder *builder, struct sp_slice bytes,
+                     ZSTD_EndDirective end)
 {
     ZSTD_inBuffer in = {bytes.ptr, bytes.len, 0};
     size_t left;
@@ -92,15 +93,18 @@ void sp_footer_builder_record(struct sp_footer_builder *builder, const struct sp
     t->last_lsn = record->lsn;
 }
 
-void sp_footer_builder_blocks(struct sp_footer_builder *builder, const uint8_t *blocks, uint32_t count)
+void sp_footer_builder_blocks(struct sp_footer_builder *builder, const uint8_t *blocks,
+                              uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        sp_digest_update(&builder->digest, sp_slice(blocks + (size_t)i * SP_BLOCK_BYTES, SP_BLOCK_HEADER_BYTES));
+        sp_digest_update(&builder->digest,
+                         sp_slice(blocks + (size_t)i * SP_BLOCK_BYTES, SP_BLOCK_HEADER_BYTES));
     builder->trailer.data_blocks += count;
 }
 
-enum sp_status sp_footer_builder_finish(struct sp_footer_builder *builder, const struct sp_block_header *last,
-                                        uint64_t chain, uint8_t **ret_blocks, uint32_t *ret_count,
+enum sp_status sp_footer_builder_finish(struct sp_footer_builder *builder,
+                                        const struct sp_block_header *last, uint64_t chain,
+                                        uint8_t **ret_blocks, uint32_t *ret_count,
                                         struct sp_trailer *ret_trailer)
 {
     struct sp_trailer trailer = builder->trailer;
@@ -109,7 +113,8 @@ enum sp_status sp_footer_builder_finish(struct sp_footer_builder *builder, const
         return SP_NO_MEMORY;
     sp_digest_final(&builder->digest, &trailer.digest);
     trailer.table_bytes = builder->table.len;
-    trailer.table_blocks = (uint32_t)((builder->table.len + SP_BLOCK_PAYLOAD_BYTES - 1) / SP_BLOCK_PAYLOAD_BYTES);
+    trailer.table_blocks =
+        (uint32_t)((builder->table.len + SP_BLOCK_PAYLOAD_BYTES - 1) / SP_BLOCK_PAYLOAD_BYTES);
     uint32_t count = trailer.table_blocks + 1;
     void *memory;
     if (posix_memalign(&memory, SP_BLOCK_BYTES, (size_t)count * SP_BLOCK_BYTES) != 0)
@@ -123,8 +128,9 @@ enum sp_status sp_footer_builder_finish(struct sp_footer_builder *builder, const
     for (uint32_t i = 0; i < count; i++) {
         uint8_t *block = blocks + (size_t)i * SP_BLOCK_BYTES;
         struct sp_buf buf;
-        struct sp_slice part = sp_slice_sub(sp_buf_slice(&builder->table), (size_t)i * SP_BLOCK_PAYLOAD_BYTES,
-                                            (size_t)(i + 1) * SP_BLOCK_PAYLOAD_BYTES);
+        struct sp_slice part =
+            sp_slice_sub(sp_buf_slice(&builder->table), (size_t)i * SP_BLOCK_PAYLOAD_BYTES,
+                         (size_t)(i + 1) * SP_BLOCK_PAYLOAD_BYTES);
         sp_buf_init(&buf, SP_BLOCK_PAYLOAD_BYTES);
         h.flags = SP_BLOCK_FOOTER;
         h.index = trailer.data_blocks + i;
@@ -159,12 +165,13 @@ enum sp_status sp_footer_builder_finish(struct sp_footer_builder *builder, const
     return SP_OK;
 }
 
-enum sp_status sp_trailer_read(const uint8_t block[SP_BLOCK_BYTES], struct sp_block_header *ret_header,
-                               struct sp_trailer *ret_trailer)
+enum sp_status sp_trailer_read(const uint8_t block[SP_BLOCK_BYTES],
+                               struct sp_block_header *ret_header, struct sp_trailer *ret_trailer)
 {
     struct sp_block_header header;
     if (sp_block_read(block, &header) != SP_OK ||
-        (header.flags & (SP_BLOCK_FOOTER | SP_BLOCK_BATCH_LAST)) != (SP_BLOCK_FOOTER | SP_BLOCK_BATCH_LAST))
+        (header.flags & (SP_BLOCK_FOOTER | SP_BLOCK_BATCH_LAST)) !=
+            (SP_BLOCK_FOOTER | SP_BLOCK_BATCH_LAST))
         return SP_CORRUPT;
     struct sp_cursor c = sp_cursor(sp_block_payload(block, &header));
     struct sp_slice magic = sp_cursor_take(&c, 4);
@@ -179,8 +186,8 @@ enum sp_status sp_trailer_read(const uint8_t block[SP_BLOCK_BYTES], struct sp_bl
     t.table_raw_bytes = sp_cursor_u64(&c);
     struct sp_slice digest = sp_cursor_take(&c, SP_DIGEST_BYTES);
     uint32_t index;
-    if (c.failed || t.table_bytes > TABLE_MAX || __builtin_add_overflow(t.data_blocks, t.table_blocks, &index) ||
-        index != header.index ||
+    if (c.failed || t.table_bytes > TABLE_MAX ||
+        __builtin_add_overflow(t.data_blocks, t.table_blocks, &index) || index != header.index ||
         t.table_blocks != (t.table_bytes + SP_BLOCK_PAYLOAD_BYTES - 1) / SP_BLOCK_PAYLOAD_BYTES)
         return SP_CORRUPT;
     memcpy(t.digest.bytes, digest.ptr, SP_DIGEST_BYTES);
@@ -199,8 +206,10 @@ struct sp_footer_reader {
     uint64_t records_left;
 };
 
-enum sp_status sp_footer_reader_new(const uint8_t *blocks, const struct sp_block_header *trailer_header,
-                                    const struct sp_trailer *trailer, struct sp_footer_reader **ret_reader)
+enum sp_status sp_footer_reader_new(const uint8_t *blocks,
+                                    const struct sp_block_header *trailer_header,
+                                    const struct sp_trailer *trailer,
+                                    struct sp_footer_reader **ret_reader)
 {
     enum sp_status status = SP_NO_MEMORY;
     struct sp_footer_reader *reader = calloc(1, sizeof *reader);
@@ -219,9 +228,9 @@ enum sp_status sp_footer_reader_new(const uint8_t *blocks, const struct sp_block
         const uint8_t *block = blocks + (size_t)i * SP_BLOCK_BYTES;
         struct sp_block_header h;
         if (sp_block_read(block, &h) != SP_OK || !(h.flags & SP_BLOCK_FOOTER) ||
-            !sp_uuid_eq(&h.volume, &trailer_header->volume) || h.segment != trailer_header->segment ||
-            h.generation != trailer_header->generation || h.epoch_id != trailer_header->epoch_id ||
-            h.index != trailer->data_blocks + i)
+            !sp_uuid_eq(&h.volume, &trailer_header->volume) ||
+            h.segment != trailer_header->segment || h.generation != trailer_header->generation ||
+            h.epoch_id != trailer_header->epoch_id || h.index != trailer->data_blocks + i)
             goto fail;
         sp_buf_add(&reader->table, sp_block_payload(block, &h));
     }
@@ -265,12 +274,14 @@ enum sp_status sp_footer_reader_next(struct sp_footer_reader *reader, struct sp_
     uint32_t crc;
     if (reader->records_left == 0)
         return SP_EOF;
-    if (!inflate(reader, entry, sizeof entry) || sp_record_read_header(entry, &record, &crc) != SP_OK)
+    if (!inflate(reader, entry, sizeof entry) ||
+        sp_record_read_header(entry, &record, &crc) != SP_OK)
         return SP_CORRUPT;
     uint32_t kept = sp_get_u32(entry + SP_RECORD_HEADER_BYTES + 6);
     bool whole = !sp_record_is_body(record.type);
     sp_buf_reset(&reader->payload);
-    if (kept != (whole || record.payload_bytes < SP_BODY_HEAD_BYTES ? record.payload_bytes : SP_BODY_HEAD_BYTES))
+    if (kept != (whole || record.payload_bytes < SP_BODY_HEAD_BYTES ? record.payload_bytes
+                                                                    : SP_BODY_HEAD_BYTES))
         return SP_CORRUPT;
     uint8_t *at = kept ? sp_buf_extend(&reader->payload, kept) : NULL;
     if (kept && (!at || !inflate(reader, at, kept)))
@@ -280,7 +291,8 @@ enum sp_status sp_footer_reader_next(struct sp_footer_reader *reader, struct sp_
         return SP_CORRUPT;
     reader->records_left--;
     *ret_record = record;
-    *ret_place = (struct sp_place){reader->segment, reader->generation, sp_get_u32(entry + SP_RECORD_HEADER_BYTES),
+    *ret_place = (struct sp_place){reader->segment, reader->generation,
+                                   sp_get_u32(entry + SP_RECORD_HEADER_BYTES),
                                    sp_get_u16(entry + SP_RECORD_HEADER_BYTES + 4)};
     return SP_OK;
 }

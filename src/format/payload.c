@@ -2,9 +2,10 @@
 #include "base/cursor.h"
 #include "base/endian.h"
 
-/* An array of no more elements than there are bytes left: a count that lies cannot make us allocate much. */
-static void *read_array(struct sp_cursor *cursor, struct sp_arena *arena, size_t size, uint32_t *ret_count,
-                        bool *ret_no_memory)
+/* An array of no more elements than there are bytes left: a count that lies cannot make us allocate
+ * much. */
+static void *read_array(struct sp_cursor *cursor, struct sp_arena *arena, size_t size,
+                        uint32_t *ret_count, bool *ret_no_memory)
 {
     uint64_t count = sp_cursor_count(cursor, cursor->rest.len);
     *ret_count = (uint32_t)count;
@@ -31,7 +32,8 @@ static void write_slices(struct sp_slice_list list, struct sp_buf *buf)
         sp_buf_add_bytes(buf, list.ptr[i]);
 }
 
-static struct sp_slice_list read_slices(struct sp_cursor *cursor, struct sp_arena *arena, bool *no_memory)
+static struct sp_slice_list read_slices(struct sp_cursor *cursor, struct sp_arena *arena,
+                                        bool *no_memory)
 {
     struct sp_slice_list list = {0};
     list.ptr = read_array(cursor, arena, sizeof *list.ptr, &list.count, no_memory);
@@ -53,7 +55,8 @@ static void write_spans(struct sp_span_list list, struct sp_buf *buf)
     }
 }
 
-static struct sp_span_list read_spans(struct sp_cursor *cursor, struct sp_arena *arena, bool *no_memory)
+static struct sp_span_list read_spans(struct sp_cursor *cursor, struct sp_arena *arena,
+                                      bool *no_memory)
 {
     struct sp_span_list list = {0};
     uint64_t at = 0;
@@ -130,7 +133,8 @@ void sp_message_write(const struct sp_message *m, struct sp_buf *buf)
     sp_buf_add_bytes(buf, m->bodystructure);
 }
 
-enum sp_status sp_message_read(struct sp_slice payload, struct sp_arena *arena, struct sp_message *ret)
+enum sp_status sp_message_read(struct sp_slice payload, struct sp_arena *arena,
+                               struct sp_message *ret)
 {
     struct sp_cursor c = sp_cursor(payload);
     struct sp_message m = {0};
@@ -174,7 +178,8 @@ void sp_flags_change_write(const struct sp_flags_change *change, struct sp_buf *
     write_spans(change->uids, buf);
 }
 
-enum sp_status sp_flags_change_read(struct sp_slice payload, struct sp_arena *arena, struct sp_flags_change *ret)
+enum sp_status sp_flags_change_read(struct sp_slice payload, struct sp_arena *arena,
+                                    struct sp_flags_change *ret)
 {
     struct sp_cursor c = sp_cursor(payload);
     bool no_memory = false;
@@ -197,7 +202,8 @@ void sp_expunge_write(const struct sp_expunge *expunge, struct sp_buf *buf)
     write_spans(expunge->uids, buf);
 }
 
-enum sp_status sp_expunge_read(struct sp_slice payload, struct sp_arena *arena, struct sp_expunge *ret)
+enum sp_status sp_expunge_read(struct sp_slice payload, struct sp_arena *arena,
+                               struct sp_expunge *ret)
 {
     struct sp_cursor c = sp_cursor(payload);
     bool no_memory = false;
@@ -221,7 +227,8 @@ void sp_catalogue_write(const struct sp_catalogue *k, struct sp_buf *buf)
     write_spans(k->gone, buf);
 }
 
-enum sp_status sp_catalogue_read(struct sp_slice payload, struct sp_arena *arena, struct sp_catalogue *ret)
+enum sp_status sp_catalogue_read(struct sp_slice payload, struct sp_arena *arena,
+                                 struct sp_catalogue *ret)
 {
     struct sp_cursor c = sp_cursor(payload);
     bool no_memory = false;
@@ -337,7 +344,8 @@ enum sp_status sp_domain_record_read(struct sp_slice payload, struct sp_domain_r
     return SP_OK;
 }
 
-static void write_segments(const struct sp_manifest_segment *list, uint32_t count, struct sp_buf *buf)
+static void write_segments(const struct sp_manifest_segment *list, uint32_t count,
+                           struct sp_buf *buf)
 {
     sp_buf_add_varint(buf, count);
     for (uint32_t i = 0; i < count; i++) {
@@ -350,8 +358,8 @@ static void write_segments(const struct sp_manifest_segment *list, uint32_t coun
     }
 }
 
-static struct sp_manifest_segment *read_segments(struct sp_cursor *c, struct sp_arena *arena, uint32_t *ret_count,
-                                                 bool *no_memory)
+static struct sp_manifest_segment *read_segments(struct sp_cursor *c, struct sp_arena *arena,
+                                                 uint32_t *ret_count, bool *no_memory)
 {
     struct sp_manifest_segment *list = read_array(c, arena, sizeof *list, ret_count, no_memory);
     for (uint32_t i = 0; i < *ret_count; i++) {
@@ -375,14 +383,16 @@ void sp_manifest_write(const struct sp_manifest *manifest, struct sp_buf *buf)
         sp_buf_add(buf, sp_slice(manifest->erased[i].bytes, 16));
 }
 
-enum sp_status sp_manifest_read(struct sp_slice payload, struct sp_arena *arena, struct sp_manifest *ret)
+enum sp_status sp_manifest_read(struct sp_slice payload, struct sp_arena *arena,
+                                struct sp_manifest *ret)
 {
     struct sp_cursor c = sp_cursor(payload);
     bool no_memory = false;
     struct sp_manifest manifest = {.base = sp_cursor_u8(&c) != 0};
     manifest.live = read_segments(&c, arena, &manifest.live_count, &no_memory);
     manifest.retired = read_segments(&c, arena, &manifest.retired_count, &no_memory);
-    manifest.erased = read_array(&c, arena, sizeof *manifest.erased, &manifest.erased_count, &no_memory);
+    manifest.erased =
+        read_array(&c, arena, sizeof *manifest.erased, &manifest.erased_count, &no_memory);
     for (uint32_t i = 0; i < manifest.erased_count; i++)
         read_uuid(&c, &manifest.erased[i]);
     enum sp_status status = outcome(&c, no_memory);

@@ -1,8 +1,10 @@
-/* The payloads of records, one struct, one writer and one reader for each type (docs/format.md, "Payloads").
+/* The payloads of records, one struct, one writer and one reader for each type (docs/format.md,
+ * "Payloads").
  *
- * Writers append to a buffer (which may fail: check sp_buf_failed). Readers check everything, need no terminator, and
- * set slices into the payload; arrays are allocated in the arena. A reader returns SP_CORRUPT for bytes that no writer
- * makes, SP_NO_MEMORY when the arena is full. Bytes after the last known field are left to later versions: ignored.
+ * Writers append to a buffer (which may fail: check sp_buf_failed). Readers check everything, need
+ * no terminator, and set slices into the payload; arrays are allocated in the arena. A reader
+ * returns SP_CORRUPT for bytes that no writer makes, SP_NO_MEMORY when the arena is full. Bytes
+ * after the last known field are left to later versions: ignored.
  */
 #ifndef SP_FORMAT_PAYLOAD_H
 #define SP_FORMAT_PAYLOAD_H
@@ -18,10 +20,12 @@ struct sp_body_head {
     uint8_t codec;  /* SP_CODEC_* */
     uint8_t cipher; /* reserved for encryption: 0 */
     uint64_t raw_bytes;
-    struct sp_digest digest; /* of the raw bytes; of chunks: zero (the message's digest covers them) */
+    struct sp_digest
+        digest; /* of the raw bytes; of chunks: zero (the message's digest covers them) */
 };
 void sp_body_head_write(const struct sp_body_head *head, uint8_t ret_head[SP_BODY_HEAD_BYTES]);
-enum sp_status sp_body_head_read(struct sp_slice payload, struct sp_body_head *ret_head) SP_MUST_USE;
+enum sp_status sp_body_head_read(struct sp_slice payload,
+                                 struct sp_body_head *ret_head) SP_MUST_USE;
 
 /* ---- Messages and their flags; chain: (account, mailbox) ---- */
 
@@ -41,7 +45,13 @@ struct sp_span_list { /* ascending, disjoint */
     uint32_t count;
 };
 
-enum sp_origin { SP_ORIGIN_DELIVERY, SP_ORIGIN_APPEND, SP_ORIGIN_COPY, SP_ORIGIN_MOVE, SP_ORIGIN_IMPORT };
+enum sp_origin {
+    SP_ORIGIN_DELIVERY,
+    SP_ORIGIN_APPEND,
+    SP_ORIGIN_COPY,
+    SP_ORIGIN_MOVE,
+    SP_ORIGIN_IMPORT
+};
 
 struct sp_message {
     uint32_t uid, uidvalidity;
@@ -54,15 +64,16 @@ struct sp_message {
     uint64_t size;         /* of the message's bytes */
     uint32_t header_bytes; /* of its header, blank line included */
     struct sp_digest digest;
-    struct sp_lsn_list bodies; /* one BODY, or the BODY_CHUNKs in order */
-    struct sp_slice origin_id; /* import: what names the source item; empty otherwise */
+    struct sp_lsn_list bodies;   /* one BODY, or the BODY_CHUNKs in order */
+    struct sp_slice origin_id;   /* import: what names the source item; empty otherwise */
     struct sp_slice wrapped_key; /* reserved: empty */
     struct sp_slice address;     /* of the account, at that time */
     struct sp_slice path;        /* of the mailbox, at that time */
     struct sp_slice envelope, bodystructure, parts; /* as src/mime writes them */
 };
 void sp_message_write(const struct sp_message *message, struct sp_buf *buf);
-enum sp_status sp_message_read(struct sp_slice payload, struct sp_arena *arena, struct sp_message *ret) SP_MUST_USE;
+enum sp_status sp_message_read(struct sp_slice payload, struct sp_arena *arena,
+                               struct sp_message *ret) SP_MUST_USE;
 
 enum sp_flags_op { SP_FLAGS_ADD, SP_FLAGS_REMOVE, SP_FLAGS_REPLACE };
 struct sp_flags_change {
@@ -81,11 +92,12 @@ struct sp_expunge {
     struct sp_span_list uids;
 };
 void sp_expunge_write(const struct sp_expunge *expunge, struct sp_buf *buf);
-enum sp_status sp_expunge_read(struct sp_slice payload, struct sp_arena *arena, struct sp_expunge *ret) SP_MUST_USE;
+enum sp_status sp_expunge_read(struct sp_slice payload, struct sp_arena *arena,
+                               struct sp_expunge *ret) SP_MUST_USE;
 
-/* What a mailbox holds. A base lists all UIDs; a delta what came and went since the chain's catalogue before it. Written
- * when a segment begins, for each mailbox that the segment before changed: so a gap in one segment is bounded by the
- * next. */
+/* What a mailbox holds. A base lists all UIDs; a delta what came and went since the chain's
+ * catalogue before it. Written when a segment begins, for each mailbox that the segment before
+ * changed: so a gap in one segment is bounded by the next. */
 struct sp_catalogue {
     bool base;
     uint32_t uidvalidity, uidnext;
@@ -110,7 +122,8 @@ struct sp_mailbox_record { /* MAILBOX, MAILBOX_RENAME, MAILBOX_DELETE */
     struct sp_slice old_path; /* of a rename */
 };
 void sp_mailbox_record_write(const struct sp_mailbox_record *mailbox, struct sp_buf *buf);
-enum sp_status sp_mailbox_record_read(struct sp_slice payload, struct sp_mailbox_record *ret) SP_MUST_USE;
+enum sp_status sp_mailbox_record_read(struct sp_slice payload,
+                                      struct sp_mailbox_record *ret) SP_MUST_USE;
 
 struct sp_subscribe {
     bool subscribed;
@@ -135,13 +148,15 @@ struct sp_account_record { /* ACCOUNT, ACCOUNT_REMOVE */
     struct sp_slice address; /* its first name, local@domain, lower case */
 };
 void sp_account_record_write(const struct sp_account_record *account, struct sp_buf *buf);
-enum sp_status sp_account_record_read(struct sp_slice payload, struct sp_account_record *ret) SP_MUST_USE;
+enum sp_status sp_account_record_read(struct sp_slice payload,
+                                      struct sp_account_record *ret) SP_MUST_USE;
 
 struct sp_domain_record {
     struct sp_slice name; /* lower case */
 };
 void sp_domain_record_write(const struct sp_domain_record *domain, struct sp_buf *buf);
-enum sp_status sp_domain_record_read(struct sp_slice payload, struct sp_domain_record *ret) SP_MUST_USE;
+enum sp_status sp_domain_record_read(struct sp_slice payload,
+                                     struct sp_domain_record *ret) SP_MUST_USE;
 
 /* Which segments live. A base lists all sealed ones; a delta those sealed and retired since. */
 struct sp_manifest_segment {
@@ -160,7 +175,8 @@ struct sp_manifest {
     uint32_t erased_count;
 };
 void sp_manifest_write(const struct sp_manifest *manifest, struct sp_buf *buf);
-enum sp_status sp_manifest_read(struct sp_slice payload, struct sp_arena *arena, struct sp_manifest *ret) SP_MUST_USE;
+enum sp_status sp_manifest_read(struct sp_slice payload, struct sp_arena *arena,
+                                struct sp_manifest *ret) SP_MUST_USE;
 
 /* LSNs that are declared lost, and the lead by which counters skipped them. */
 struct sp_gap {
@@ -170,6 +186,7 @@ struct sp_gap {
     struct sp_slice reason;
 };
 void sp_gap_write(const struct sp_gap *gap, struct sp_buf *buf);
-enum sp_status sp_gap_read(struct sp_slice payload, struct sp_arena *arena, struct sp_gap *ret) SP_MUST_USE;
+enum sp_status sp_gap_read(struct sp_slice payload, struct sp_arena *arena,
+                           struct sp_gap *ret) SP_MUST_USE;
 
 #endif

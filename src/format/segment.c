@@ -73,7 +73,8 @@ void sp_segment_head_write(const struct sp_segment_head *head, uint8_t ret_block
     sp_buf_release(&buf);
 }
 
-enum sp_status sp_segment_head_read(const uint8_t block[SP_BLOCK_BYTES], struct sp_segment_head *ret)
+enum sp_status sp_segment_head_read(const uint8_t block[SP_BLOCK_BYTES],
+                                    struct sp_segment_head *ret)
 {
     struct sp_block_header header;
     enum sp_status status = sp_block_read(block, &header);
@@ -123,10 +124,11 @@ enum sp_status sp_segment_head_read(const uint8_t block[SP_BLOCK_BYTES], struct 
     return SP_OK;
 }
 
-static bool is_place(const struct sp_block_header *h, const struct sp_segment_id *id, uint32_t index)
+static bool is_place(const struct sp_block_header *h, const struct sp_segment_id *id,
+                     uint32_t index)
 {
-    return sp_uuid_eq(&h->volume, &id->volume) && h->segment == id->segment && h->generation == id->generation &&
-           h->index == index;
+    return sp_uuid_eq(&h->volume, &id->volume) && h->segment == id->segment &&
+           h->generation == id->generation && h->index == index;
 }
 
 void sp_segment_sound_end(const uint8_t *blocks, uint32_t count, const struct sp_segment_id *id,
@@ -135,8 +137,9 @@ void sp_segment_sound_end(const uint8_t *blocks, uint32_t count, const struct sp
     struct sp_segment_head head;
     struct sp_log_end end = {.segment = id->segment, .generation = id->generation};
     *ret_end = end;
-    if (count == 0 || sp_segment_head_read(blocks, &head) != SP_OK || !sp_uuid_eq(&head.volume, &id->volume) ||
-        head.segment != id->segment || head.generation != id->generation)
+    if (count == 0 || sp_segment_head_read(blocks, &head) != SP_OK ||
+        !sp_uuid_eq(&head.volume, &id->volume) || head.segment != id->segment ||
+        head.generation != id->generation)
         return;
     end.epoch_id = head.epoch_id;
     end.epoch_counter = head.epoch_counter;
@@ -150,8 +153,9 @@ void sp_segment_sound_end(const uint8_t *blocks, uint32_t count, const struct sp
     for (uint32_t i = 1; i < count; i++) {
         const uint8_t *block = blocks + (size_t)i * SP_BLOCK_BYTES;
         struct sp_block_header h;
-        if (sp_block_read(block, &h) != SP_OK || !is_place(&h, id, i) || h.epoch_id != end.epoch_id ||
-            h.chain != chain || (h.flags & (SP_BLOCK_FOOTER | SP_BLOCK_HEAD)))
+        if (sp_block_read(block, &h) != SP_OK || !is_place(&h, id, i) ||
+            h.epoch_id != end.epoch_id || h.chain != chain ||
+            (h.flags & (SP_BLOCK_FOOTER | SP_BLOCK_HEAD)))
             break;
         if (h.flags & SP_BLOCK_BATCH_FIRST) {
             if (open || h.batch != batch + 1)
@@ -188,10 +192,11 @@ void sp_segment_sound_end(const uint8_t *blocks, uint32_t count, const struct sp
     *ret_end = end;
 }
 
-void sp_walker_init(struct sp_walker *walker, const uint8_t *blocks, uint32_t count, uint32_t first_index,
-                    const struct sp_segment_id *id)
+void sp_walker_init(struct sp_walker *walker, const uint8_t *blocks, uint32_t count,
+                    uint32_t first_index, const struct sp_segment_id *id)
 {
-    *walker = (struct sp_walker){.blocks = blocks, .count = count, .first_index = first_index, .id = *id};
+    *walker =
+        (struct sp_walker){.blocks = blocks, .count = count, .first_index = first_index, .id = *id};
     sp_buf_init(&walker->scratch, SP_RECORD_PAYLOAD_MAX + SP_BLOCK_BYTES);
 }
 
@@ -200,8 +205,8 @@ void sp_walker_release(struct sp_walker *walker)
     sp_buf_release(&walker->scratch);
 }
 
-/* The header of block i if it is a good data block of the segment. Remembers the last one, so that each block's CRC is
- * computed once and not once for each record. */
+/* The header of block i if it is a good data block of the segment. Remembers the last one, so that
+ * each block's CRC is computed once and not once for each record. */
 static bool data_block(struct sp_walker *w, uint32_t i, struct sp_block_header *ret)
 {
     if (i >= w->count)
@@ -209,7 +214,8 @@ static bool data_block(struct sp_walker *w, uint32_t i, struct sp_block_header *
     if (w->checked_block != i + 1) {
         struct sp_block_header h;
         if (sp_block_read(w->blocks + (size_t)i * SP_BLOCK_BYTES, &h) != SP_OK ||
-            !is_place(&h, &w->id, w->first_index + i) || (h.flags & (SP_BLOCK_FOOTER | SP_BLOCK_HEAD)))
+            !is_place(&h, &w->id, w->first_index + i) ||
+            (h.flags & (SP_BLOCK_FOOTER | SP_BLOCK_HEAD)))
             return false;
         w->checked = h;
         w->checked_block = i + 1;
@@ -218,20 +224,25 @@ static bool data_block(struct sp_walker *w, uint32_t i, struct sp_block_header *
     return true;
 }
 
-/* The header of the block after i, which has header h, if the stream of records goes on there: were it of another batch,
- * or of another try of this one, bytes in the middle of a body could pass for a record. */
-static bool next_block(struct sp_walker *w, uint32_t i, const struct sp_block_header *h, struct sp_block_header *ret)
+/* The header of the block after i, which has header h, if the stream of records goes on there: were
+ * it of another batch, or of another try of this one, bytes in the middle of a body could pass for
+ * a record. */
+static bool next_block(struct sp_walker *w, uint32_t i, const struct sp_block_header *h,
+                       struct sp_block_header *ret)
 {
-    return !(h->flags & SP_BLOCK_BATCH_LAST) && data_block(w, i + 1, ret) && ret->batch == h->batch &&
-           ret->epoch_id == h->epoch_id && !(ret->flags & SP_BLOCK_BATCH_FIRST);
+    return !(h->flags & SP_BLOCK_BATCH_LAST) && data_block(w, i + 1, ret) &&
+           ret->batch == h->batch && ret->epoch_id == h->epoch_id &&
+           !(ret->flags & SP_BLOCK_BATCH_FIRST);
 }
 
-/* Gathers len bytes of the stream from (block, offset) within one batch; false when a block is missing. Advances. */
-static bool gather(struct sp_walker *w, const struct sp_block_header *start, uint32_t *block, uint32_t *offset,
-                   size_t len, struct sp_slice *ret)
+/* Gathers len bytes of the stream from (block, offset) within one batch; false when a block is
+ * missing. Advances. */
+static bool gather(struct sp_walker *w, const struct sp_block_header *start, uint32_t *block,
+                   uint32_t *offset, size_t len, struct sp_slice *ret)
 {
     struct sp_block_header h = *start;
-    const uint8_t *at = w->blocks + (size_t)*block * SP_BLOCK_BYTES + SP_BLOCK_HEADER_BYTES + *offset;
+    const uint8_t *at =
+        w->blocks + (size_t)*block * SP_BLOCK_BYTES + SP_BLOCK_HEADER_BYTES + *offset;
     if (h.payload_bytes - *offset >= len) {
         *ret = sp_slice(at, len);
         *offset += (uint32_t)len;
@@ -285,7 +296,8 @@ bool sp_walker_next(struct sp_walker *w, struct sp_record *ret_record, struct sp
             w->offset = 0;
             continue;
         }
-        struct sp_place place = {w->id.segment, w->id.generation, w->first_index + w->block, (uint16_t)w->offset};
+        struct sp_place place = {w->id.segment, w->id.generation, w->first_index + w->block,
+                                 (uint16_t)w->offset};
         uint32_t block = w->block, offset = w->offset;
         struct sp_slice header, payload;
         struct sp_record record;

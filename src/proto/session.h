@@ -1,9 +1,9 @@
 /* A protocol session as `net` runs it: a state machine over bytes.
  *
- * Model. Bytes in (recv_buf / recv_ack), bytes out (send_buf / send_ack), requests out (next) and their replies in
- * (complete). A session knows no socket, no thread, no clock but the `now_ms` handed to it (monotonic) and the wall
- * clock in its environment. Every protocol implements this one table of functions; tests, fuzzers and the simulator
- * drive it just as `net` does.
+ * Model. Bytes in (recv_buf / recv_ack), bytes out (send_buf / send_ack), requests out (next) and
+ * their replies in (complete). A session knows no socket, no thread, no clock but the `now_ms`
+ * handed to it (monotonic) and the wall clock in its environment. Every protocol implements this
+ * one table of functions; tests, fuzzers and the simulator drive it just as `net` does.
  *
  * The driver's loop:
  *     want = ops->want(s)
@@ -11,11 +11,11 @@
  *     SP_WANT_WRITE    write ops->send_buf(s), then ops->send_ack(s, n, now)
  *     SP_WANT_TLS      (everything sent) do a TLS handshake, then ops->tls_done(s, now)
  *     SP_WANT_CLOSE    (everything sent) close
- *     while ((request = ops->next(s))) hand it to mail; its reply comes back through ops->complete(s, reply, now)
- * and ops->tick(s, now) when ops->deadline_ms(s) has passed.
+ *     while ((request = ops->next(s))) hand it to mail; its reply comes back through
+ * ops->complete(s, reply, now) and ops->tick(s, now) when ops->deadline_ms(s) has passed.
  *
- * Threads: none; a session is called by one thread at a time. Memory: bounded, stated in each session's header; an idle
- * session holds a small struct and no buffers.
+ * Threads: none; a session is called by one thread at a time. Memory: bounded, stated in each
+ * session's header; an idle session holds a small struct and no buffers.
  */
 #ifndef SP_PROTO_SESSION_H
 #define SP_PROTO_SESSION_H
@@ -30,20 +30,21 @@
 
 /* What a session is told of its world. Borrowed: it outlives the session. */
 struct sp_session_env {
-    const char *hostname;        /* ours */
-    const char *software;        /* "Sternpost 0.1" */
-    bool tls_available;          /* STARTTLS may be offered */
-    uint64_t message_bytes_max;  /* SIZE, APPENDLIMIT */
-    uint64_t idle_timeout_ms;    /* between commands; 0: the protocol's default */
-    uint64_t (*wall_ns)(void);   /* wall clock, nanoseconds since 1970 */
+    const char *hostname;       /* ours */
+    const char *software;       /* "Sternpost 0.1" */
+    bool tls_available;         /* STARTTLS may be offered */
+    uint64_t message_bytes_max; /* SIZE, APPENDLIMIT */
+    uint64_t idle_timeout_ms;   /* between commands; 0: the protocol's default */
+    uint64_t (*wall_ns)(void);  /* wall clock, nanoseconds since 1970 */
 };
 
 /* What is known of this one connection. */
 struct sp_session_peer {
-    uint64_t id;        /* 64 random bits; on every log line */
-    char address[64];   /* "192.0.2.1" or "IPv6:2001:db8::1": as RFC 5321 4.1.3 writes literals, without brackets */
-    bool tls;           /* implicit TLS */
-    bool cleartext_ok;  /* loopback: passwords may be sent without TLS */
+    uint64_t id;       /* 64 random bits; on every log line */
+    char address[64];  /* "192.0.2.1" or "IPv6:2001:db8::1": as RFC 5321 4.1.3 writes literals,
+                          without brackets */
+    bool tls;          /* implicit TLS */
+    bool cleartext_ok; /* loopback: passwords may be sent without TLS */
 };
 
 /* Where a session wants to hear of changes: the mailbox it has open. */
@@ -63,7 +64,8 @@ struct sp_session_ops {
     /* Bytes to send; valid until the next call. */
     struct sp_slice (*send_buf)(void *session);
     void (*send_ack)(void *session, size_t n, uint64_t now_ms);
-    /* A request to be carried out, now the caller's; NULL: none. At most a few are under way at once. */
+    /* A request to be carried out, now the caller's; NULL: none. At most a few are under way at
+     * once. */
     struct sp_request *(*next)(void *session);
     /* The reply to one of them, borrowed for the call. */
     void (*complete)(void *session, const struct sp_reply *reply, uint64_t now_ms);

@@ -1,5 +1,5 @@
-/* What each record means to the index. The same code serves the committer and replay, so an index that was rebuilt is
- * the index that was. */
+/* What each record means to the index. The same code serves the committer and replay, so an index
+ * that was rebuilt is the index that was. */
 #include "base/endian.h"
 #include "store/index_internal.h"
 
@@ -81,8 +81,9 @@ enum sp_status sp_apply_commit(struct sp_apply *apply, const struct sp_log_end *
     apply->position.end = *end;
     if (!apply->position.boot_id[0])
         read_boot_id(apply->position.boot_id);
-    enum sp_status status = put(apply, apply->read.index->meta, sp_val(position_key, sizeof position_key),
-                                sp_val(&apply->position, sizeof apply->position));
+    enum sp_status status =
+        put(apply, apply->read.index->meta, sp_val(position_key, sizeof position_key),
+            sp_val(&apply->position, sizeof apply->position));
     if (status != SP_OK) {
         sp_apply_abort(apply);
         return status;
@@ -124,7 +125,8 @@ static enum sp_status put_account(struct sp_apply *apply, const struct sp_accoun
     if (account->address.len)
         memcpy(bytes + sizeof row, account->address.ptr, account->address.len);
     if (account->credential.len)
-        memcpy(bytes + sizeof row + account->address.len, account->credential.ptr, account->credential.len);
+        memcpy(bytes + sizeof row + account->address.len, account->credential.ptr,
+               account->credential.len);
     return put(apply, apply->read.index->accounts, sp_val(account->id.bytes, 16),
                sp_val(bytes, sizeof row + account->address.len + account->credential.len));
 }
@@ -177,8 +179,8 @@ static enum sp_status own_mailbox(struct sp_apply *apply, struct sp_mailbox *mai
 }
 
 /* The account's row, made up when its records are lost. */
-static enum sp_status need_account(struct sp_apply *apply, const struct sp_uuid *id, struct sp_slice address,
-                                   struct sp_account *ret)
+static enum sp_status need_account(struct sp_apply *apply, const struct sp_uuid *id,
+                                   struct sp_slice address, struct sp_account *ret)
 {
     enum sp_status status = sp_index_account(&apply->read, id, ret);
     if (status == SP_OK && (ret->address.len || !address.len))
@@ -189,7 +191,8 @@ static enum sp_status need_account(struct sp_apply *apply, const struct sp_uuid 
     } else if (status == SP_NOT_FOUND) {
         sp_assert(apply->replay);
         *ret = (struct sp_account){.id = *id, .address = address};
-        ret->row = (struct sp_account_row){.mailbox_next = 1, .uidvalidity_next = 1, .protected_ = true};
+        ret->row =
+            (struct sp_account_row){.mailbox_next = 1, .uidvalidity_next = 1, .protected_ = true};
         apply->position.list_protected = true;
         status = SP_OK;
     }
@@ -197,17 +200,20 @@ static enum sp_status need_account(struct sp_apply *apply, const struct sp_uuid 
         return status;
     if (address.len == 0)
         return SP_OK;
-    return put(apply, apply->read.index->addresses, sp_val(address.ptr, address.len), sp_val(id->bytes, 16));
+    return put(apply, apply->read.index->addresses, sp_val(address.ptr, address.len),
+               sp_val(id->bytes, 16));
 }
 
-static enum sp_status put_name(struct sp_apply *apply, const struct sp_uuid *account, struct sp_slice path, uint32_t id)
+static enum sp_status put_name(struct sp_apply *apply, const struct sp_uuid *account,
+                               struct sp_slice path, uint32_t id)
 {
     struct sp_key key = sp_key_path(account, path);
     return put(apply, apply->read.index->names, sp_key_val(&key), sp_val(&id, sizeof id));
 }
 
-static enum sp_status need_mailbox(struct sp_apply *apply, const struct sp_record *record, struct sp_slice path,
-                                   uint32_t uidvalidity, struct sp_mailbox *ret)
+static enum sp_status need_mailbox(struct sp_apply *apply, const struct sp_record *record,
+                                   struct sp_slice path, uint32_t uidvalidity,
+                                   struct sp_mailbox *ret)
 {
     enum sp_status status = sp_index_mailbox(&apply->read, &record->account, record->mailbox, ret);
     if (status == SP_OK)
@@ -216,15 +222,18 @@ static enum sp_status need_mailbox(struct sp_apply *apply, const struct sp_recor
         return status;
     sp_assert(apply->replay);
     if (path.len == 0)
-        return SP_NOT_FOUND; /* nothing is known of it: its list is protected already, its records wait in the log */
+        return SP_NOT_FOUND; /* nothing is known of it: its list is protected already, its records
+                                wait in the log */
     *ret = (struct sp_mailbox){.account = record->account, .path = path};
     ret->row = (struct sp_mailbox_row){
         .id = record->mailbox, .uidvalidity = uidvalidity, .uidnext = 1, .protected_ = true};
     return put_name(apply, &record->account, path, record->mailbox);
 }
 
-/* Holds the chain's tail against what the record says; a difference means that records between them are lost. */
-static bool chain_broken(const struct sp_apply *apply, uint64_t *tail, const struct sp_record *record)
+/* Holds the chain's tail against what the record says; a difference means that records between them
+ * are lost. */
+static bool chain_broken(const struct sp_apply *apply, uint64_t *tail,
+                         const struct sp_record *record)
 {
     bool broken = *tail != record->previous;
     sp_assert(!broken || apply->replay);
@@ -233,7 +242,8 @@ static bool chain_broken(const struct sp_apply *apply, uint64_t *tail, const str
 }
 
 /* The account's MODSEQ and identifiers never fall behind what was given out. */
-static enum sp_status raise_account(struct sp_apply *apply, struct sp_account *account, uint64_t modseq)
+static enum sp_status raise_account(struct sp_apply *apply, struct sp_account *account,
+                                    uint64_t modseq)
 {
     if (account->row.modseq < modseq)
         account->row.modseq = modseq;
@@ -259,7 +269,8 @@ static enum sp_status chunk_get(struct sp_apply *apply, const struct sp_key *key
     if (rc)
         return sp_mdb_status(rc);
     size_t bytes = value.mv_size - SP_CHUNK_HEAD_BYTES;
-    if (value.mv_size < SP_CHUNK_HEAD_BYTES || bytes > sizeof ret->rows || bytes % sizeof *ret->rows)
+    if (value.mv_size < SP_CHUNK_HEAD_BYTES || bytes > sizeof ret->rows ||
+        bytes % sizeof *ret->rows)
         return SP_CORRUPT;
     memcpy(&ret->newest, value.mv_data, SP_CHUNK_HEAD_BYTES);
     memcpy(ret->rows, (const uint8_t *)value.mv_data + SP_CHUNK_HEAD_BYTES, bytes);
@@ -267,7 +278,8 @@ static enum sp_status chunk_get(struct sp_apply *apply, const struct sp_key *key
     return SP_OK;
 }
 
-static enum sp_status chunk_put(struct sp_apply *apply, const struct sp_key *key, const struct chunk *chunk)
+static enum sp_status chunk_put(struct sp_apply *apply, const struct sp_key *key,
+                                const struct chunk *chunk)
 {
     uint8_t bytes[SP_CHUNK_HEAD_BYTES + sizeof chunk->rows];
     if (chunk->count == 0)
@@ -278,14 +290,15 @@ static enum sp_status chunk_put(struct sp_apply *apply, const struct sp_key *key
                sp_val(bytes, SP_CHUNK_HEAD_BYTES + chunk->count * sizeof *chunk->rows));
 }
 
-/* The mailbox's bits for keywords, adding names that are new to it (beyond the limit they are dropped: plans refuse
- * them before they get into the log). */
+/* The mailbox's bits for keywords, adding names that are new to it (beyond the limit they are
+ * dropped: plans refuse them before they get into the log). */
 static uint64_t keyword_bits(struct sp_mailbox *mailbox, struct sp_slice_list keywords, bool add)
 {
     uint64_t bits = 0;
     for (uint32_t k = 0; k < keywords.count; k++) {
         size_t i = 0;
-        while (i < mailbox->row.keywords_count && !sp_slice_eq_nocase(mailbox->keywords[i], keywords.ptr[k]))
+        while (i < mailbox->row.keywords_count &&
+               !sp_slice_eq_nocase(mailbox->keywords[i], keywords.ptr[k]))
             i++;
         if (i == mailbox->row.keywords_count) {
             if (!add || i == SP_INDEX_KEYWORDS_MAX || keywords.ptr[k].len > UINT8_MAX)
@@ -308,24 +321,29 @@ static void count_flags(struct sp_mailbox_row *row, uint64_t flags, bool add)
     row->deleted = add ? row->deleted + deleted : row->deleted - deleted;
 }
 
-/* Calls `each` for every row of the mailbox whose UID is in the spans; chunk by chunk, writing back what changed. */
+/* Calls `each` for every row of the mailbox whose UID is in the spans; chunk by chunk, writing back
+ * what changed. */
 enum row_verdict { ROW_SAME, ROW_CHANGED, ROW_GONE };
 
-static enum sp_status each_row(struct sp_apply *apply, struct sp_mailbox *mailbox, struct sp_span_list uids,
-                               uint64_t modseq, enum row_verdict (*each)(void *context, struct sp_flag_row *row),
+static enum sp_status each_row(struct sp_apply *apply, struct sp_mailbox *mailbox,
+                               struct sp_span_list uids, uint64_t modseq,
+                               enum row_verdict (*each)(void *context, struct sp_flag_row *row),
                                void *context)
 {
     enum sp_status status = SP_OK;
-    uint64_t limit = mailbox->row.uidnext; /* spans come from the log: do not walk to 2^32 in vain */
+    uint64_t limit =
+        mailbox->row.uidnext; /* spans come from the log: do not walk to 2^32 in vain */
     uint32_t next_chunk = 0;
     bool any = false;
     for (uint32_t s = 0; s < uids.count && status == SP_OK; s++) {
         uint64_t last = uids.ptr[s].last < limit ? uids.ptr[s].last : limit;
         if (uids.ptr[s].first > last)
             continue;
-        uint32_t from = (uint32_t)(uids.ptr[s].first >> SP_CHUNK_SHIFT), to = (uint32_t)(last >> SP_CHUNK_SHIFT);
+        uint32_t from = (uint32_t)(uids.ptr[s].first >> SP_CHUNK_SHIFT),
+                 to = (uint32_t)(last >> SP_CHUNK_SHIFT);
         /* A chunk that several spans share is walked once, with all of them. */
-        for (uint32_t c = any && from < next_chunk ? next_chunk : from; c <= to && status == SP_OK; c++) {
+        for (uint32_t c = any && from < next_chunk ? next_chunk : from; c <= to && status == SP_OK;
+             c++) {
             struct sp_key key = sp_key_u32(&mailbox->account, mailbox->row.id, c);
             struct chunk chunk;
             bool changed = false;
@@ -360,7 +378,8 @@ static enum sp_status each_row(struct sp_apply *apply, struct sp_mailbox *mailbo
 
 /* ---- Message records ---- */
 
-static enum sp_status apply_body(struct sp_apply *apply, const struct sp_record *record, const struct sp_place *place)
+static enum sp_status apply_body(struct sp_apply *apply, const struct sp_record *record,
+                                 const struct sp_place *place)
 {
     struct sp_body_row row;
     memset(&row, 0, sizeof row);
@@ -395,8 +414,10 @@ static enum sp_status apply_message(struct sp_apply *apply, const struct sp_reco
     if (chunk.count == SP_CHUNK_UIDS || (at < chunk.count && chunk.rows[at].uid == m.uid))
         return SP_CORRUPT; /* a UID used twice */
     memmove(chunk.rows + at + 1, chunk.rows + at, (chunk.count - at) * sizeof *chunk.rows);
-    chunk.rows[at] = (struct sp_flag_row){
-        .uid = m.uid, .flags = m.system_flags | keyword_bits(&mailbox, m.keywords, true), .modseq = m.modseq};
+    chunk.rows[at] =
+        (struct sp_flag_row){.uid = m.uid,
+                             .flags = m.system_flags | keyword_bits(&mailbox, m.keywords, true),
+                             .modseq = m.modseq};
     chunk.count++;
     if (chunk.newest < m.modseq)
         chunk.newest = m.modseq;
@@ -408,7 +429,8 @@ static enum sp_status apply_message(struct sp_apply *apply, const struct sp_reco
     /* The payload as it is, behind LSN and time. */
     key = sp_key_u32(&record->account, record->mailbox, m.uid);
     MDB_val k = sp_key_val(&key), value = {16 + record->payload.len, NULL};
-    status = sp_mdb_status(mdb_put(apply->read.txn, apply->read.index->messages, &k, &value, MDB_RESERVE));
+    status = sp_mdb_status(
+        mdb_put(apply->read.txn, apply->read.index->messages, &k, &value, MDB_RESERVE));
     if (status != SP_OK)
         return status;
     sp_put_u64(value.mv_data, record->lsn);
@@ -429,8 +451,9 @@ static enum sp_status apply_message(struct sp_apply *apply, const struct sp_reco
 }
 
 /* FLAGS, EXPUNGE, CATALOGUE, UNPROTECT: the mailbox must be known. */
-static enum sp_status open_chain(struct sp_apply *apply, const struct sp_record *record, struct sp_slice path,
-                                 uint32_t uidvalidity, struct sp_account *account, struct sp_mailbox *mailbox)
+static enum sp_status open_chain(struct sp_apply *apply, const struct sp_record *record,
+                                 struct sp_slice path, uint32_t uidvalidity,
+                                 struct sp_account *account, struct sp_mailbox *mailbox)
 {
     enum sp_status status = need_account(apply, &record->account, sp_slice(NULL, 0), account);
     if (status == SP_OK)
@@ -440,8 +463,8 @@ static enum sp_status open_chain(struct sp_apply *apply, const struct sp_record 
     return status;
 }
 
-static enum sp_status close_chain(struct sp_apply *apply, struct sp_account *account, struct sp_mailbox *mailbox,
-                                  uint64_t modseq)
+static enum sp_status close_chain(struct sp_apply *apply, struct sp_account *account,
+                                  struct sp_mailbox *mailbox, uint64_t modseq)
 {
     if (mailbox->row.highestmodseq < modseq)
         mailbox->row.highestmodseq = modseq;
@@ -482,7 +505,8 @@ static enum sp_status apply_flags(struct sp_apply *apply, const struct sp_record
     if (status != SP_OK)
         return status;
     struct flags_context context = {&mailbox, change.op, 0};
-    context.bits = change.system_flags | keyword_bits(&mailbox, change.keywords, change.op != SP_FLAGS_REMOVE);
+    context.bits =
+        change.system_flags | keyword_bits(&mailbox, change.keywords, change.op != SP_FLAGS_REMOVE);
     status = each_row(apply, &mailbox, change.uids, change.modseq, change_flags, &context);
     return status == SP_OK ? close_chain(apply, &account, &mailbox, change.modseq) : status;
 }
@@ -500,7 +524,8 @@ static enum row_verdict expunge_row(void *context, struct sp_flag_row *row)
     struct sp_slice payload;
     uint64_t lsn, time_ns;
     enum sp_status status =
-        sp_index_message(&c->apply->read, &c->mailbox->account, c->mailbox->row.id, row->uid, &payload, &lsn, &time_ns);
+        sp_index_message(&c->apply->read, &c->mailbox->account, c->mailbox->row.id, row->uid,
+                         &payload, &lsn, &time_ns);
     if (status == SP_OK) {
         struct sp_message m;
         status = sp_message_read(payload, &c->apply->arena, &m);
@@ -534,11 +559,13 @@ static enum sp_status apply_expunge(struct sp_apply *apply, const struct sp_reco
     struct sp_key key = sp_key_u64(&record->account, record->mailbox, expunge.modseq);
     MDB_val k = sp_key_val(&key), value = {expunge.uids.count * sizeof(struct sp_uid_pair), NULL};
     if (expunge.uids.count) {
-        status = sp_mdb_status(mdb_put(apply->read.txn, apply->read.index->tombstones, &k, &value, MDB_RESERVE));
+        status = sp_mdb_status(
+            mdb_put(apply->read.txn, apply->read.index->tombstones, &k, &value, MDB_RESERVE));
         if (status != SP_OK)
             return status;
         for (uint32_t i = 0; i < expunge.uids.count; i++) {
-            struct sp_uid_pair pair = {(uint32_t)expunge.uids.ptr[i].first, (uint32_t)expunge.uids.ptr[i].last};
+            struct sp_uid_pair pair = {(uint32_t)expunge.uids.ptr[i].first,
+                                       (uint32_t)expunge.uids.ptr[i].last};
             memcpy((uint8_t *)value.mv_data + i * sizeof pair, &pair, sizeof pair);
         }
     }
@@ -552,7 +579,8 @@ static enum sp_status apply_catalogue(struct sp_apply *apply, const struct sp_re
     struct sp_account account;
     enum sp_status status = sp_catalogue_read(record->payload, &apply->arena, &catalogue);
     if (status == SP_OK)
-        status = open_chain(apply, record, catalogue.path, catalogue.uidvalidity, &account, &mailbox);
+        status =
+            open_chain(apply, record, catalogue.path, catalogue.uidvalidity, &account, &mailbox);
     if (status != SP_OK)
         return status;
     mailbox.row.catalogue_lsn = record->lsn;
@@ -621,7 +649,8 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
         struct sp_span all = {1, UINT32_MAX};
         struct expunge_context context = {apply, &mailbox, SP_OK};
         if (known)
-            status = each_row(apply, &mailbox, (struct sp_span_list){&all, 1}, m.modseq, expunge_row, &context);
+            status = each_row(apply, &mailbox, (struct sp_span_list){&all, 1}, m.modseq,
+                              expunge_row, &context);
         if (status == SP_OK)
             status = context.status;
         if (status == SP_OK)
@@ -631,7 +660,8 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
     } else {
         if (!known) {
             mailbox = (struct sp_mailbox){.account = record->account};
-            mailbox.row = (struct sp_mailbox_row){.id = m.id, .uidvalidity = m.uidvalidity, .uidnext = 1};
+            mailbox.row =
+                (struct sp_mailbox_row){.id = m.id, .uidvalidity = m.uidvalidity, .uidnext = 1};
             mailbox.row.protected_ = record->type != SP_RECORD_MAILBOX; /* its creation is lost */
         } else if (record->type == SP_RECORD_MAILBOX_RENAME) {
             status = del(apply, apply->read.index->names, sp_key_val(&old_name));
@@ -691,7 +721,8 @@ static enum sp_status apply_credential(struct sp_apply *apply, const struct sp_r
 /* ---- The volume's chain ---- */
 
 /* Deletes all entries whose key begins with the account. */
-static enum sp_status drop_account_entries(struct sp_apply *apply, MDB_dbi table, const struct sp_uuid *account)
+static enum sp_status drop_account_entries(struct sp_apply *apply, MDB_dbi table,
+                                           const struct sp_uuid *account)
 {
     MDB_cursor *cursor;
     MDB_val key = sp_val(account->bytes, 16), value;
@@ -729,16 +760,19 @@ static enum sp_status apply_account(struct sp_apply *apply, const struct sp_reco
         }
         account.address = a.address;
         status = put_account(apply, &account);
-        return status == SP_OK ? put(apply, apply->read.index->addresses, sp_val(a.address.ptr, a.address.len),
-                                     sp_val(a.id.bytes, 16))
+        return status == SP_OK ? put(apply, apply->read.index->addresses,
+                                     sp_val(a.address.ptr, a.address.len), sp_val(a.id.bytes, 16))
                                : status;
     }
-    const MDB_dbi tables[] = {apply->read.index->mailboxes,  apply->read.index->names,    apply->read.index->subscribed,
-                              apply->read.index->flags,      apply->read.index->messages, apply->read.index->tombstones,
+    const MDB_dbi tables[] = {apply->read.index->mailboxes,  apply->read.index->names,
+                              apply->read.index->subscribed, apply->read.index->flags,
+                              apply->read.index->messages,   apply->read.index->tombstones,
                               apply->read.index->accounts};
     for (size_t i = 0; i < sizeof tables / sizeof *tables && status == SP_OK; i++)
         status = drop_account_entries(apply, tables[i], &a.id);
-    return status == SP_OK ? del(apply, apply->read.index->addresses, sp_val(a.address.ptr, a.address.len)) : status;
+    return status == SP_OK
+               ? del(apply, apply->read.index->addresses, sp_val(a.address.ptr, a.address.len))
+               : status;
 }
 
 static enum sp_status apply_manifest(struct sp_apply *apply, const struct sp_record *record,
@@ -795,39 +829,66 @@ static enum sp_status apply_volume_record(struct sp_apply *apply, const struct s
         apply->position.list_protected = true;
     switch (record->type) {
     case SP_RECORD_ACCOUNT:
-    case SP_RECORD_ACCOUNT_REMOVE: return apply_account(apply, record);
-    case SP_RECORD_MANIFEST: return apply_manifest(apply, record, place);
-    case SP_RECORD_GAP: return apply_gap(apply, record);
+    case SP_RECORD_ACCOUNT_REMOVE:
+        return apply_account(apply, record);
+    case SP_RECORD_MANIFEST:
+        return apply_manifest(apply, record, place);
+    case SP_RECORD_GAP:
+        return apply_gap(apply, record);
     default:
         status = sp_domain_record_read(record->payload, &domain);
         if (status != SP_OK)
             return status;
-        return put(apply, apply->read.index->domains, sp_val(domain.name.ptr, domain.name.len), sp_val("", 1));
+        return put(apply, apply->read.index->domains, sp_val(domain.name.ptr, domain.name.len),
+                   sp_val("", 1));
     }
 }
 
-enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *record, const struct sp_place *place)
+enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *record,
+                               const struct sp_place *place)
 {
     enum sp_status status;
     switch (record->type) {
     case SP_RECORD_BODY:
-    case SP_RECORD_BODY_CHUNK: status = apply_body(apply, record, place); break;
-    case SP_RECORD_MESSAGE: status = apply_message(apply, record); break;
-    case SP_RECORD_FLAGS: status = apply_flags(apply, record); break;
-    case SP_RECORD_EXPUNGE: status = apply_expunge(apply, record); break;
-    case SP_RECORD_CATALOGUE: status = apply_catalogue(apply, record); break;
-    case SP_RECORD_UNPROTECT: status = apply_unprotect(apply, record); break;
+    case SP_RECORD_BODY_CHUNK:
+        status = apply_body(apply, record, place);
+        break;
+    case SP_RECORD_MESSAGE:
+        status = apply_message(apply, record);
+        break;
+    case SP_RECORD_FLAGS:
+        status = apply_flags(apply, record);
+        break;
+    case SP_RECORD_EXPUNGE:
+        status = apply_expunge(apply, record);
+        break;
+    case SP_RECORD_CATALOGUE:
+        status = apply_catalogue(apply, record);
+        break;
+    case SP_RECORD_UNPROTECT:
+        status = apply_unprotect(apply, record);
+        break;
     case SP_RECORD_MAILBOX:
     case SP_RECORD_MAILBOX_RENAME:
-    case SP_RECORD_MAILBOX_DELETE: status = apply_mailbox(apply, record); break;
-    case SP_RECORD_SUBSCRIBE: status = apply_subscribe(apply, record); break;
-    case SP_RECORD_CREDENTIAL: status = apply_credential(apply, record); break;
+    case SP_RECORD_MAILBOX_DELETE:
+        status = apply_mailbox(apply, record);
+        break;
+    case SP_RECORD_SUBSCRIBE:
+        status = apply_subscribe(apply, record);
+        break;
+    case SP_RECORD_CREDENTIAL:
+        status = apply_credential(apply, record);
+        break;
     case SP_RECORD_ACCOUNT:
     case SP_RECORD_ACCOUNT_REMOVE:
     case SP_RECORD_DOMAIN:
     case SP_RECORD_MANIFEST:
-    case SP_RECORD_GAP: status = apply_volume_record(apply, record, place); break;
-    default: status = record->flags & SP_RECORD_OPTIONAL ? SP_OK : SP_UNSUPPORTED; break;
+    case SP_RECORD_GAP:
+        status = apply_volume_record(apply, record, place);
+        break;
+    default:
+        status = record->flags & SP_RECORD_OPTIONAL ? SP_OK : SP_UNSUPPORTED;
+        break;
     }
     /* In a ruined log a record may concern a mailbox of which nothing else is left. */
     if (status == SP_NOT_FOUND && apply->replay)

@@ -1,4 +1,5 @@
-/* The committer: takes the plans that wait, makes one batch of them, has it written and synced, and answers. */
+/* The committer: takes the plans that wait, makes one batch of them, has it written and synced, and
+ * answers. */
 #include "base/log.h"
 #include "base/time.h"
 #include "store/volume_internal.h"
@@ -44,7 +45,8 @@ struct sp_arena *sp_plan_arena(struct sp_plan *plan)
 }
 
 /* The LSN that the chain's next record names as its previous. */
-static enum sp_status chain_tail(struct sp_volume *v, const struct sp_record *record, uint64_t *ret_tail)
+static enum sp_status chain_tail(struct sp_volume *v, const struct sp_record *record,
+                                 uint64_t *ret_tail)
 {
     struct sp_account account;
     struct sp_mailbox mailbox;
@@ -65,8 +67,9 @@ static enum sp_status chain_tail(struct sp_volume *v, const struct sp_record *re
     return status;
 }
 
-enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type, const struct sp_uuid *account,
-                            uint32_t mailbox, struct sp_slice payload, uint64_t *ret_lsn)
+enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type,
+                            const struct sp_uuid *account, uint32_t mailbox,
+                            struct sp_slice payload, uint64_t *ret_lsn)
 {
     static const struct sp_uuid nil;
     struct sp_volume *v = plan->volume;
@@ -135,11 +138,13 @@ static void add_uid(struct span_builder *b, uint64_t first, uint64_t last)
 }
 
 /* Every UID that the mailbox has. */
-static enum sp_status present_uids(struct sp_plan *plan, const struct sp_touched *at, struct span_builder *present)
+static enum sp_status present_uids(struct sp_plan *plan, const struct sp_touched *at,
+                                   struct span_builder *present)
 {
     struct sp_flag_cursor cursor;
     struct sp_flag_row row;
-    enum sp_status status = sp_flag_cursor_open(sp_plan_read(plan), &at->account, at->mailbox, 1, 0, &cursor);
+    enum sp_status status =
+        sp_flag_cursor_open(sp_plan_read(plan), &at->account, at->mailbox, 1, 0, &cursor);
     if (status != SP_OK)
         return status;
     while ((status = sp_flag_cursor_next(&cursor, &row)) == SP_OK && !present->failed)
@@ -150,11 +155,13 @@ static enum sp_status present_uids(struct sp_plan *plan, const struct sp_touched
     return status == SP_EOF ? SP_OK : status;
 }
 
-/* A catalogue record is a base: the run-length coded UIDs of a mailbox are hardly longer than what changed in it. */
+/* A catalogue record is a base: the run-length coded UIDs of a mailbox are hardly longer than what
+ * changed in it. */
 static enum sp_status emit_catalogue(struct sp_plan *plan, const struct sp_touched *at)
 {
     struct sp_mailbox mailbox;
-    enum sp_status status = sp_index_mailbox(sp_plan_read(plan), &at->account, at->mailbox, &mailbox);
+    enum sp_status status =
+        sp_index_mailbox(sp_plan_read(plan), &at->account, at->mailbox, &mailbox);
     if (status == SP_NOT_FOUND)
         return SP_OK; /* deleted since */
     if (status != SP_OK)
@@ -177,7 +184,8 @@ static enum sp_status emit_catalogue(struct sp_plan *plan, const struct sp_touch
     sp_catalogue_write(&catalogue, buf);
     if (sp_buf_failed(buf))
         return SP_OK; /* a mailbox of millions of scattered UIDs: its chain still guards it */
-    return sp_plan_emit(plan, SP_RECORD_CATALOGUE, &at->account, at->mailbox, sp_buf_slice(buf), NULL);
+    return sp_plan_emit(plan, SP_RECORD_CATALOGUE, &at->account, at->mailbox, sp_buf_slice(buf),
+                        NULL);
 }
 
 static enum sp_status emit_manifest(struct sp_plan *plan)
@@ -194,15 +202,17 @@ static enum sp_status emit_manifest(struct sp_plan *plan)
         for (size_t i = 0; i < v->segments_count; i++) {
             const struct sp_volume_segment *s = &v->segments[i];
             if (s->sealed)
-                manifest.live[manifest.live_count++] = (struct sp_manifest_segment){
-                    s->segment, s->generation, s->data_blocks, s->first_lsn, s->last_lsn, s->digest};
+                manifest.live[manifest.live_count++] =
+                    (struct sp_manifest_segment){s->segment,   s->generation, s->data_blocks,
+                                                 s->first_lsn, s->last_lsn,   s->digest};
         }
     }
     struct sp_buf *buf = sp_plan_buf(plan);
     sp_manifest_write(&manifest, buf);
     if (sp_buf_failed(buf))
         return SP_NO_MEMORY;
-    enum sp_status status = sp_plan_emit(plan, SP_RECORD_MANIFEST, NULL, 0, sp_buf_slice(buf), NULL);
+    enum sp_status status =
+        sp_plan_emit(plan, SP_RECORD_MANIFEST, NULL, 0, sp_buf_slice(buf), NULL);
     v->manifest_deltas = manifest.base ? 0 : v->manifest_deltas + 1;
     return status;
 }
@@ -286,7 +296,8 @@ static void notify_touched(struct sp_volume *v, const struct sp_touched *touched
 {
     for (uint32_t i = 0; i < count; i++) {
         if (sp_touched_set_add(v->touched, &touched[i]) != SP_OK)
-            sp_log(SP_LOG_WARN, "volume.memory", "volume=%s what=\"a catalogue record will be missing\"", v->name);
+            sp_log(SP_LOG_WARN, "volume.memory",
+                   "volume=%s what=\"a catalogue record will be missing\"", v->name);
         if (v->notify)
             v->notify(v->notify_context, &touched[i].account, touched[i].mailbox);
     }
@@ -297,10 +308,12 @@ static enum sp_status index_stops(struct sp_volume *v, enum sp_status status)
     v->index_failed = true;
     pthread_mutex_lock(&v->lock);
     v->writable = false;
-    snprintf(v->why_not, sizeof v->why_not, "the index cannot take changes (%s); make room for it and restart",
+    snprintf(v->why_not, sizeof v->why_not,
+             "the index cannot take changes (%s); make room for it and restart",
              sp_status_name(status));
     pthread_mutex_unlock(&v->lock);
-    sp_log(SP_LOG_ERROR, "index.stop", "volume=%s lsn=%" PRIu64 " why=%s", v->name, v->end.lsn, sp_status_name(status));
+    sp_log(SP_LOG_ERROR, "index.stop", "volume=%s lsn=%" PRIu64 " why=%s", v->name, v->end.lsn,
+           sp_status_name(status));
     return SP_UNAVAILABLE;
 }
 
@@ -348,7 +361,8 @@ static void answer(struct sp_volume *v, struct sp_commit *first, enum sp_status 
     }
 }
 
-/* Runs the waiting plans as one batch. first: a commit already taken, or NULL for housekeeping alone. */
+/* Runs the waiting plans as one batch. first: a commit already taken, or NULL for housekeeping
+ * alone. */
 static void run_batch(struct sp_volume *v, struct sp_commit *first)
 {
     struct sp_commit *answered = NULL, **tail = &answered;
@@ -401,8 +415,8 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
         status = write_batch(v);
     }
     if (status != SP_OK) {
-        /* LSNs that were not acknowledged are given to others. What the log has but the index could not take is
-         * acknowledged to nobody, and the volume has stopped. */
+        /* LSNs that were not acknowledged are given to others. What the log has but the index could
+         * not take is acknowledged to nobody, and the volume has stopped. */
         if (!v->index_failed)
             v->next_lsn = lsn_before;
     }
@@ -420,7 +434,9 @@ static void check_units(struct sp_volume *v)
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_volume_member *m = &v->members[i];
         struct sp_error error = {0};
-        if (!m->unit || (m->state != SP_UNIT_REPLICA && m->state != SP_UNIT_SPARE && m->state != SP_UNIT_WITNESS) ||
+        if (!m->unit ||
+            (m->state != SP_UNIT_REPLICA && m->state != SP_UNIT_SPARE &&
+             m->state != SP_UNIT_WITNESS) ||
             m->unit->ops->check(m->unit, &error) == SP_OK)
             continue;
         if (m->state != SP_UNIT_REPLICA) {
@@ -428,7 +444,8 @@ static void check_units(struct sp_volume *v)
             m->state = SP_UNIT_ABSENT;
             snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, error.why);
             pthread_mutex_unlock(&v->lock);
-            sp_log(SP_LOG_ERROR, "unit.absent", "volume=%s unit=%s why=\"%s\"", v->name, m->name, error.why);
+            sp_log(SP_LOG_ERROR, "unit.absent", "volume=%s unit=%s why=\"%s\"", v->name, m->name,
+                   error.why);
         } else if (v->writable && sp_log_replicas(v) > 1) {
             sp_log_eject(v, m, error.why);
             lost = true;
@@ -529,7 +546,8 @@ void sp_volume_submit(struct sp_volume *v, struct sp_commit *commit)
     }
     pthread_mutex_unlock(&v->lock);
     if (refused)
-        commit->done(commit, full ? SP_UNAVAILABLE : SP_SHUTDOWN, full ? "too much is waiting to be written" : "");
+        commit->done(commit, full ? SP_UNAVAILABLE : SP_SHUTDOWN,
+                     full ? "too much is waiting to be written" : "");
 }
 
 /* ---- Waiting for one ---- */
@@ -562,10 +580,12 @@ static void sync_done(struct sp_commit *commit, enum sp_status status, const cha
     pthread_mutex_unlock(&c->lock);
 }
 
-enum sp_status sp_volume_commit(struct sp_volume *v, enum sp_status (*plan)(struct sp_plan *plan, void *context),
+enum sp_status sp_volume_commit(struct sp_volume *v,
+                                enum sp_status (*plan)(struct sp_plan *plan, void *context),
                                 void *context, struct sp_error *error)
 {
-    struct sync_commit c = {.commit = {.plan = sync_plan, .done = sync_done}, .plan = plan, .context = context};
+    struct sync_commit c = {
+        .commit = {.plan = sync_plan, .done = sync_done}, .plan = plan, .context = context};
     pthread_mutex_init(&c.lock, NULL);
     pthread_cond_init(&c.done, NULL);
     sp_volume_submit(v, &c.commit);

@@ -17,13 +17,18 @@ static const char position_key[] = "position";
 enum sp_status sp_mdb_status(int rc)
 {
     switch (rc) {
-    case MDB_SUCCESS: return SP_OK;
-    case MDB_NOTFOUND: return SP_NOT_FOUND;
+    case MDB_SUCCESS:
+        return SP_OK;
+    case MDB_NOTFOUND:
+        return SP_NOT_FOUND;
     case MDB_MAP_FULL:
-    case ENOSPC: return SP_NO_SPACE;
+    case ENOSPC:
+        return SP_NO_SPACE;
     case MDB_TXN_FULL:
-    case ENOMEM: return SP_NO_MEMORY;
-    default: return SP_IO;
+    case ENOMEM:
+        return SP_NO_MEMORY;
+    default:
+        return SP_IO;
     }
 }
 
@@ -76,10 +81,17 @@ static int open_tables(struct sp_index *index)
         const char *name;
         MDB_dbi *dbi;
     } tables[] = {
-        {"meta", &index->meta},           {"accounts", &index->accounts},     {"addresses", &index->addresses},
-        {"domains", &index->domains},     {"mailboxes", &index->mailboxes},   {"names", &index->names},
-        {"subscribed", &index->subscribed}, {"flags", &index->flags},         {"messages", &index->messages},
-        {"bodies", &index->bodies},       {"tombstones", &index->tombstones},
+        {"meta", &index->meta},
+        {"accounts", &index->accounts},
+        {"addresses", &index->addresses},
+        {"domains", &index->domains},
+        {"mailboxes", &index->mailboxes},
+        {"names", &index->names},
+        {"subscribed", &index->subscribed},
+        {"flags", &index->flags},
+        {"messages", &index->messages},
+        {"bodies", &index->bodies},
+        {"tombstones", &index->tombstones},
     };
     MDB_txn *txn;
     int rc = mdb_txn_begin(index->env, NULL, 0, &txn);
@@ -94,7 +106,8 @@ static int open_tables(struct sp_index *index)
     return mdb_txn_commit(txn);
 }
 
-enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index **ret_index, struct sp_error *error)
+enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index **ret_index,
+                             struct sp_error *error)
 {
     struct sp_index *index = calloc(1, sizeof *index);
     int rc = index ? 0 : ENOMEM;
@@ -108,18 +121,22 @@ enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index
         rc = mdb_env_set_maxreaders(index->env, READERS_MAX);
     if (!rc)
         rc = mdb_env_set_mapsize(index->env, map_bytes ? map_bytes : MAP_BYTES_DEFAULT);
-    /* The log is the truth, so the index needs no syncs of its own; after an unclean boot it is not trusted. */
+    /* The log is the truth, so the index needs no syncs of its own; after an unclean boot it is not
+     * trusted. */
     if (!rc)
-        rc = mdb_env_open(index->env, path, MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT, 0600);
+        rc = mdb_env_open(index->env, path, MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT,
+                          0600);
     if (!rc)
         rc = open_tables(index);
     if (rc) {
         if (index && index->env)
             mdb_env_close(index->env);
         free(index);
-        sp_error_set(error, sp_mdb_status(rc) == SP_NOT_FOUND ? SP_CORRUPT : sp_mdb_status(rc), "index", "%s: %s", path,
-                     mdb_strerror(rc));
-        sp_error_todo(error, "make room or repair access to the state directory; the index can always be rebuilt");
+        sp_error_set(error, sp_mdb_status(rc) == SP_NOT_FOUND ? SP_CORRUPT : sp_mdb_status(rc),
+                     "index", "%s: %s", path, mdb_strerror(rc));
+        sp_error_todo(
+            error,
+            "make room or repair access to the state directory; the index can always be rebuilt");
         return error ? error->status : sp_mdb_status(rc);
     }
     *ret_index = index;
@@ -164,7 +181,8 @@ enum sp_status sp_index_destroy(const char *path, struct sp_error *error)
         char name[4096];
         snprintf(name, sizeof name, "%s/%s", path, files[i]);
         if (unlink(name) != 0 && errno != ENOENT)
-            return sp_error_set(error, SP_IO, "index", "cannot remove %s: %s", name, strerror(errno));
+            return sp_error_set(error, SP_IO, "index", "cannot remove %s: %s", name,
+                                strerror(errno));
     }
     return SP_OK;
 }
@@ -196,7 +214,8 @@ static enum sp_status get(struct sp_read *read, MDB_dbi table, MDB_val key, MDB_
 enum sp_status sp_index_position(struct sp_read *read, struct sp_position *ret)
 {
     MDB_val value;
-    enum sp_status status = get(read, read->index->meta, sp_val(position_key, sizeof position_key), &value);
+    enum sp_status status =
+        get(read, read->index->meta, sp_val(position_key, sizeof position_key), &value);
     if (status != SP_OK)
         return status;
     if (value.mv_size != sizeof *ret)
@@ -218,7 +237,8 @@ static enum sp_status account_value(MDB_val value, struct sp_account *ret)
     return SP_OK;
 }
 
-enum sp_status sp_index_account(struct sp_read *read, const struct sp_uuid *id, struct sp_account *ret)
+enum sp_status sp_index_account(struct sp_read *read, const struct sp_uuid *id,
+                                struct sp_account *ret)
 {
     MDB_val value;
     enum sp_status status = get(read, read->index->accounts, sp_val(id->bytes, 16), &value);
@@ -229,12 +249,14 @@ enum sp_status sp_index_account(struct sp_read *read, const struct sp_uuid *id, 
     return status;
 }
 
-enum sp_status sp_index_address(struct sp_read *read, struct sp_slice address, struct sp_uuid *ret_id)
+enum sp_status sp_index_address(struct sp_read *read, struct sp_slice address,
+                                struct sp_uuid *ret_id)
 {
     MDB_val value;
     if (address.len == 0 || address.len > 500)
         return SP_NOT_FOUND;
-    enum sp_status status = get(read, read->index->addresses, sp_val(address.ptr, address.len), &value);
+    enum sp_status status =
+        get(read, read->index->addresses, sp_val(address.ptr, address.len), &value);
     if (status == SP_OK && value.mv_size != 16)
         return SP_CORRUPT;
     if (status == SP_OK)
@@ -251,8 +273,8 @@ enum sp_status sp_index_domain(struct sp_read *read, struct sp_slice name)
 }
 
 /* The first entry with a key above `after` (its exact match is passed over). */
-static enum sp_status next_entry(struct sp_read *read, MDB_dbi table, MDB_val after, MDB_val *ret_key,
-                                 MDB_val *ret_value)
+static enum sp_status next_entry(struct sp_read *read, MDB_dbi table, MDB_val after,
+                                 MDB_val *ret_key, MDB_val *ret_value)
 {
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(read->txn, table, &cursor);
@@ -260,7 +282,8 @@ static enum sp_status next_entry(struct sp_read *read, MDB_dbi table, MDB_val af
         return sp_mdb_status(rc);
     *ret_key = after;
     rc = mdb_cursor_get(cursor, ret_key, ret_value, MDB_SET_RANGE);
-    if (!rc && ret_key->mv_size == after.mv_size && memcmp(ret_key->mv_data, after.mv_data, after.mv_size) == 0)
+    if (!rc && ret_key->mv_size == after.mv_size &&
+        memcmp(ret_key->mv_data, after.mv_data, after.mv_size) == 0)
         rc = mdb_cursor_get(cursor, ret_key, ret_value, MDB_NEXT);
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? SP_EOF : sp_mdb_status(rc);
@@ -270,14 +293,16 @@ enum sp_status sp_index_next_account(struct sp_read *read, struct sp_account *ac
 {
     MDB_val key, value;
     struct sp_uuid last = account->id;
-    enum sp_status status = next_entry(read, read->index->accounts, sp_val(last.bytes, 16), &key, &value);
+    enum sp_status status =
+        next_entry(read, read->index->accounts, sp_val(last.bytes, 16), &key, &value);
     if (status != SP_OK)
         return status;
     memcpy(account->id.bytes, key.mv_data, 16);
     return account_value(value, account);
 }
 
-static enum sp_status mailbox_value(const struct sp_uuid *account, MDB_val value, struct sp_mailbox *ret)
+static enum sp_status mailbox_value(const struct sp_uuid *account, MDB_val value,
+                                    struct sp_mailbox *ret)
 {
     const uint8_t *at = value.mv_data, *end = at + value.mv_size;
     if (value.mv_size < sizeof ret->row)
@@ -298,8 +323,8 @@ static enum sp_status mailbox_value(const struct sp_uuid *account, MDB_val value
     return SP_OK;
 }
 
-enum sp_status sp_index_mailbox(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
-                                struct sp_mailbox *ret)
+enum sp_status sp_index_mailbox(struct sp_read *read, const struct sp_uuid *account,
+                                uint32_t mailbox, struct sp_mailbox *ret)
 {
     MDB_val value;
     struct sp_key key = sp_key_mailbox(account, mailbox);
@@ -307,8 +332,8 @@ enum sp_status sp_index_mailbox(struct sp_read *read, const struct sp_uuid *acco
     return status == SP_OK ? mailbox_value(account, value, ret) : status;
 }
 
-enum sp_status sp_index_mailbox_by_path(struct sp_read *read, const struct sp_uuid *account, struct sp_slice path,
-                                        struct sp_mailbox *ret)
+enum sp_status sp_index_mailbox_by_path(struct sp_read *read, const struct sp_uuid *account,
+                                        struct sp_slice path, struct sp_mailbox *ret)
 {
     MDB_val value;
     uint32_t mailbox;
@@ -322,11 +347,13 @@ enum sp_status sp_index_mailbox_by_path(struct sp_read *read, const struct sp_uu
     return sp_index_mailbox(read, account, mailbox, ret);
 }
 
-enum sp_status sp_index_next_mailbox(struct sp_read *read, const struct sp_uuid *account, struct sp_mailbox *mailbox)
+enum sp_status sp_index_next_mailbox(struct sp_read *read, const struct sp_uuid *account,
+                                     struct sp_mailbox *mailbox)
 {
     MDB_val key, value;
     struct sp_key after = sp_key_mailbox(account, mailbox->row.id);
-    enum sp_status status = next_entry(read, read->index->mailboxes, sp_key_val(&after), &key, &value);
+    enum sp_status status =
+        next_entry(read, read->index->mailboxes, sp_key_val(&after), &key, &value);
     if (status != SP_OK)
         return status;
     if (key.mv_size != 20 || memcmp(key.mv_data, account->bytes, 16) != 0)
@@ -334,14 +361,16 @@ enum sp_status sp_index_next_mailbox(struct sp_read *read, const struct sp_uuid 
     return mailbox_value(account, value, mailbox);
 }
 
-enum sp_status sp_index_next_subscription(struct sp_read *read, const struct sp_uuid *account, struct sp_slice *path)
+enum sp_status sp_index_next_subscription(struct sp_read *read, const struct sp_uuid *account,
+                                          struct sp_slice *path)
 {
     MDB_val key, value;
     struct sp_key after = {.len = 16};
     memcpy(after.bytes, account->bytes, 16);
     if (path->len)
         after = sp_key_path(account, *path);
-    enum sp_status status = next_entry(read, read->index->subscribed, sp_key_val(&after), &key, &value);
+    enum sp_status status =
+        next_entry(read, read->index->subscribed, sp_key_val(&after), &key, &value);
     if (status != SP_OK)
         return status;
     if (key.mv_size != 32 || memcmp(key.mv_data, account->bytes, 16) != 0)
@@ -369,12 +398,14 @@ static enum sp_status message_value(MDB_val value, struct sp_slice *ret_payload,
         return SP_CORRUPT;
     *ret_lsn = sp_get_u64(value.mv_data);
     *ret_time_ns = sp_get_u64((const uint8_t *)value.mv_data + 8);
-    *ret_payload = sp_slice((const uint8_t *)value.mv_data + MESSAGE_HEAD, value.mv_size - MESSAGE_HEAD);
+    *ret_payload =
+        sp_slice((const uint8_t *)value.mv_data + MESSAGE_HEAD, value.mv_size - MESSAGE_HEAD);
     return SP_OK;
 }
 
-enum sp_status sp_index_message(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox, uint32_t uid,
-                                struct sp_slice *ret_payload, uint64_t *ret_lsn, uint64_t *ret_time_ns)
+enum sp_status sp_index_message(struct sp_read *read, const struct sp_uuid *account,
+                                uint32_t mailbox, uint32_t uid, struct sp_slice *ret_payload,
+                                uint64_t *ret_lsn, uint64_t *ret_time_ns)
 {
     MDB_val value;
     struct sp_key key = sp_key_u32(account, mailbox, uid);
@@ -384,8 +415,9 @@ enum sp_status sp_index_message(struct sp_read *read, const struct sp_uuid *acco
 
 /* ---- Cursors ---- */
 
-enum sp_status sp_flag_cursor_open(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
-                                   uint32_t from, uint64_t since_modseq, struct sp_flag_cursor *ret)
+enum sp_status sp_flag_cursor_open(struct sp_read *read, const struct sp_uuid *account,
+                                   uint32_t mailbox, uint32_t from, uint64_t since_modseq,
+                                   struct sp_flag_cursor *ret)
 {
     struct sp_flag_cursor cursor = {
         .account = *account, .mailbox = mailbox, .from = from, .since_modseq = since_modseq};
@@ -444,8 +476,8 @@ void sp_flag_cursor_close(struct sp_flag_cursor *cursor)
     cursor->cursor = NULL;
 }
 
-enum sp_status sp_message_cursor_open(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
-                                      struct sp_message_cursor *ret)
+enum sp_status sp_message_cursor_open(struct sp_read *read, const struct sp_uuid *account,
+                                      uint32_t mailbox, struct sp_message_cursor *ret)
 {
     struct sp_message_cursor cursor = {.account = *account, .mailbox = mailbox};
     int rc = mdb_cursor_open(read->txn, read->index->messages, &cursor.cursor);
@@ -455,8 +487,9 @@ enum sp_status sp_message_cursor_open(struct sp_read *read, const struct sp_uuid
     return SP_OK;
 }
 
-enum sp_status sp_message_cursor_get(struct sp_message_cursor *c, uint32_t uid, struct sp_slice *ret_payload,
-                                     uint64_t *ret_lsn, uint64_t *ret_time_ns)
+enum sp_status sp_message_cursor_get(struct sp_message_cursor *c, uint32_t uid,
+                                     struct sp_slice *ret_payload, uint64_t *ret_lsn,
+                                     uint64_t *ret_time_ns)
 {
     struct sp_key want = sp_key_u32(&c->account, c->mailbox, uid);
     MDB_val key, value;
@@ -481,9 +514,10 @@ void sp_message_cursor_close(struct sp_message_cursor *cursor)
     cursor->cursor = NULL;
 }
 
-enum sp_status sp_index_expunged(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
-                                 uint64_t since_modseq,
-                                 enum sp_status (*each)(void *context, struct sp_uid_pair run), void *context)
+enum sp_status sp_index_expunged(struct sp_read *read, const struct sp_uuid *account,
+                                 uint32_t mailbox, uint64_t since_modseq,
+                                 enum sp_status (*each)(void *context, struct sp_uid_pair run),
+                                 void *context)
 {
     MDB_cursor *cursor;
     struct sp_key start = sp_key_u64(account, mailbox, since_modseq + 1);

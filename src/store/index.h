@@ -1,9 +1,10 @@
-/* The index: what the log says now, for looking things up (LMDB). Derived and disposable: `sternpost index rebuild`
- * throws it away and makes it again.
+/* The index: what the log says now, for looking things up (LMDB). Derived and disposable:
+ * `sternpost index rebuild` throws it away and makes it again.
  *
- * Model. One LMDB environment for a volume. The committer has the only write transaction: it applies the records of a
- * batch (store/apply.c, the one place that knows what a record means), and commits after the log is synced, so a reader
- * never sees what is not durable. The index always stands at an exact position of the log, kept in it.
+ * Model. One LMDB environment for a volume. The committer has the only write transaction: it
+ * applies the records of a batch (store/apply.c, the one place that knows what a record means), and
+ * commits after the log is synced, so a reader never sees what is not durable. The index always
+ * stands at an exact position of the log, kept in it.
  *
  *   table       key                              value
  *   meta        "position"                       struct sp_position
@@ -13,16 +14,17 @@
  *   mailboxes   account, mailbox                 struct sp_mailbox_row, path, keywords
  *   names       account, hash of path            mailbox
  *   subscribed  account, hash of path            path
- *   flags       account, mailbox, UID >> 6       greatest MODSEQ, then struct sp_flag_row, ascending: 64 UIDs a row
- *   messages    account, mailbox, UID            LSN, time, MESSAGE payload
+ *   flags       account, mailbox, UID >> 6       greatest MODSEQ, then struct sp_flag_row,
+ * ascending: 64 UIDs a row messages    account, mailbox, UID            LSN, time, MESSAGE payload
  *   bodies      LSN                              struct sp_body_row
  *   tombstones  account, mailbox, MODSEQ         struct sp_uid_pair, ascending
  *
- * Integers in keys are big-endian, so that they sort. Structs are in the machine's own layout: the index does not move
- * between machines.
+ * Integers in keys are big-endian, so that they sort. Structs are in the machine's own layout: the
+ * index does not move between machines.
  *
- * Reading. sp_read_begin .. sp_read_end brackets a snapshot; slices point into the map and die with it. No read
- * transaction may outlive a request. Threads: a snapshot may be used by one thread at a time.
+ * Reading. sp_read_begin .. sp_read_end brackets a snapshot; slices point into the map and die with
+ * it. No read transaction may outlive a request. Threads: a snapshot may be used by one thread at a
+ * time.
  */
 #ifndef SP_STORE_INDEX_H
 #define SP_STORE_INDEX_H
@@ -43,8 +45,8 @@ struct sp_position {
     uint64_t time_ns;     /* of the last record */
     uint64_t volume_tail; /* LSN of the last record on the volume's chain */
     uint64_t manifest_segment, manifest_lsn;
-    bool list_protected;  /* the volume's own chain is broken: accounts may be missing */
-    bool clean;           /* closed in good order; otherwise only to be trusted within one boot */
+    bool list_protected; /* the volume's own chain is broken: accounts may be missing */
+    bool clean;          /* closed in good order; otherwise only to be trusted within one boot */
     char boot_id[40];
 };
 
@@ -109,29 +111,36 @@ void sp_read_end(struct sp_read *read); /* may be called twice */
 
 /* Lookups: SP_OK, SP_NOT_FOUND, SP_IO (LMDB failed). Slices are in the map. */
 enum sp_status sp_index_position(struct sp_read *read, struct sp_position *ret) SP_MUST_USE;
-enum sp_status sp_index_account(struct sp_read *read, const struct sp_uuid *id, struct sp_account *ret) SP_MUST_USE;
+enum sp_status sp_index_account(struct sp_read *read, const struct sp_uuid *id,
+                                struct sp_account *ret) SP_MUST_USE;
 /* address: lower case. */
-enum sp_status sp_index_address(struct sp_read *read, struct sp_slice address, struct sp_uuid *ret_id) SP_MUST_USE;
+enum sp_status sp_index_address(struct sp_read *read, struct sp_slice address,
+                                struct sp_uuid *ret_id) SP_MUST_USE;
 enum sp_status sp_index_domain(struct sp_read *read, struct sp_slice name) SP_MUST_USE;
-/* Every account, in UUID order: *account.id is the last one seen (nil to begin); SP_EOF at the end. */
+/* Every account, in UUID order: *account.id is the last one seen (nil to begin); SP_EOF at the end.
+ */
 enum sp_status sp_index_next_account(struct sp_read *read, struct sp_account *account) SP_MUST_USE;
-enum sp_status sp_index_mailbox(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
-                                struct sp_mailbox *ret) SP_MUST_USE;
-enum sp_status sp_index_mailbox_by_path(struct sp_read *read, const struct sp_uuid *account, struct sp_slice path,
-                                        struct sp_mailbox *ret) SP_MUST_USE;
-/* Every mailbox of an account by ascending id: mailbox->row.id is the last one seen (0 to begin); SP_EOF. */
+enum sp_status sp_index_mailbox(struct sp_read *read, const struct sp_uuid *account,
+                                uint32_t mailbox, struct sp_mailbox *ret) SP_MUST_USE;
+enum sp_status sp_index_mailbox_by_path(struct sp_read *read, const struct sp_uuid *account,
+                                        struct sp_slice path, struct sp_mailbox *ret) SP_MUST_USE;
+/* Every mailbox of an account by ascending id: mailbox->row.id is the last one seen (0 to begin);
+ * SP_EOF. */
 enum sp_status sp_index_next_mailbox(struct sp_read *read, const struct sp_uuid *account,
                                      struct sp_mailbox *mailbox) SP_MUST_USE;
-/* Every subscribed path: *path is the last one seen ({NULL, 0} to begin); SP_EOF. Order is that of the hashes. */
+/* Every subscribed path: *path is the last one seen ({NULL, 0} to begin); SP_EOF. Order is that of
+ * the hashes. */
 enum sp_status sp_index_next_subscription(struct sp_read *read, const struct sp_uuid *account,
                                           struct sp_slice *path) SP_MUST_USE;
-enum sp_status sp_index_body(struct sp_read *read, uint64_t lsn, struct sp_body_row *ret) SP_MUST_USE;
+enum sp_status sp_index_body(struct sp_read *read, uint64_t lsn,
+                             struct sp_body_row *ret) SP_MUST_USE;
 /* The MESSAGE payload (for sp_message_read), its LSN and time. */
-enum sp_status sp_index_message(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox, uint32_t uid,
-                                struct sp_slice *ret_payload, uint64_t *ret_lsn, uint64_t *ret_time_ns) SP_MUST_USE;
+enum sp_status sp_index_message(struct sp_read *read, const struct sp_uuid *account,
+                                uint32_t mailbox, uint32_t uid, struct sp_slice *ret_payload,
+                                uint64_t *ret_lsn, uint64_t *ret_time_ns) SP_MUST_USE;
 
-/* Walking a mailbox's flags by ascending UID, from `from`. since_modseq > 0 passes over rows of 64 with nothing newer
- * at once, and yields only rows with a greater MODSEQ. */
+/* Walking a mailbox's flags by ascending UID, from `from`. since_modseq > 0 passes over rows of 64
+ * with nothing newer at once, and yields only rows with a greater MODSEQ. */
 struct sp_flag_cursor {
     MDB_cursor *cursor;
     struct sp_uuid account;
@@ -141,29 +150,33 @@ struct sp_flag_cursor {
     const struct sp_flag_row *row, *end; /* of the current chunk */
     bool begun;
 };
-enum sp_status sp_flag_cursor_open(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
-                                   uint32_t from, uint64_t since_modseq, struct sp_flag_cursor *ret) SP_MUST_USE;
+enum sp_status sp_flag_cursor_open(struct sp_read *read, const struct sp_uuid *account,
+                                   uint32_t mailbox, uint32_t from, uint64_t since_modseq,
+                                   struct sp_flag_cursor *ret) SP_MUST_USE;
 /* SP_OK with a row (in the map), SP_EOF. */
-enum sp_status sp_flag_cursor_next(struct sp_flag_cursor *cursor, struct sp_flag_row *ret_row) SP_MUST_USE;
+enum sp_status sp_flag_cursor_next(struct sp_flag_cursor *cursor,
+                                   struct sp_flag_row *ret_row) SP_MUST_USE;
 void sp_flag_cursor_close(struct sp_flag_cursor *cursor);
 
-/* Walking a mailbox's MESSAGE payloads by ascending UID: seek, then next; faster than one lookup each. */
+/* Walking a mailbox's MESSAGE payloads by ascending UID: seek, then next; faster than one lookup
+ * each. */
 struct sp_message_cursor {
     MDB_cursor *cursor;
     struct sp_uuid account;
     uint32_t mailbox;
     uint32_t uid; /* the one the cursor stands on; 0: nowhere */
 };
-enum sp_status sp_message_cursor_open(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
-                                      struct sp_message_cursor *ret) SP_MUST_USE;
+enum sp_status sp_message_cursor_open(struct sp_read *read, const struct sp_uuid *account,
+                                      uint32_t mailbox, struct sp_message_cursor *ret) SP_MUST_USE;
 /* The message with this UID: SP_NOT_FOUND. Cheap when UIDs are asked for in ascending order. */
-enum sp_status sp_message_cursor_get(struct sp_message_cursor *cursor, uint32_t uid, struct sp_slice *ret_payload,
-                                     uint64_t *ret_lsn, uint64_t *ret_time_ns) SP_MUST_USE;
+enum sp_status sp_message_cursor_get(struct sp_message_cursor *cursor, uint32_t uid,
+                                     struct sp_slice *ret_payload, uint64_t *ret_lsn,
+                                     uint64_t *ret_time_ns) SP_MUST_USE;
 void sp_message_cursor_close(struct sp_message_cursor *cursor);
 
 /* Expunges with MODSEQ > since, in that order: calls back with each run. */
-enum sp_status sp_index_expunged(struct sp_read *read, const struct sp_uuid *account, uint32_t mailbox,
-                                 uint64_t since_modseq,
+enum sp_status sp_index_expunged(struct sp_read *read, const struct sp_uuid *account,
+                                 uint32_t mailbox, uint64_t since_modseq,
                                  enum sp_status (*each)(void *context, struct sp_uid_pair run),
                                  void *context) SP_MUST_USE;
 
@@ -181,7 +194,7 @@ struct sp_apply {
     struct sp_read read;
     struct sp_position position;
     struct sp_arena arena; /* of the record being applied */
-    bool replay;           /* chains may be broken (then mailboxes are protected); otherwise that is a bug */
+    bool replay; /* chains may be broken (then mailboxes are protected); otherwise that is a bug */
     /* Mailboxes that changed since begin, each once; for notification and for catalogues. */
     struct sp_touched *touched;
     uint32_t touched_count, touched_capacity;
@@ -190,9 +203,11 @@ struct sp_touched {
     struct sp_uuid account;
     uint32_t mailbox;
 };
-enum sp_status sp_apply_begin(struct sp_index *index, bool replay, struct sp_apply *ret_apply) SP_MUST_USE;
-/* Applies one record that lies at `place`. SP_NO_SPACE (map full), SP_IO, SP_NO_MEMORY; SP_CORRUPT, SP_UNSUPPORTED for a
- * payload that cannot be read. After any of these the transaction can only be aborted. */
+enum sp_status sp_apply_begin(struct sp_index *index, bool replay,
+                              struct sp_apply *ret_apply) SP_MUST_USE;
+/* Applies one record that lies at `place`. SP_NO_SPACE (map full), SP_IO, SP_NO_MEMORY; SP_CORRUPT,
+ * SP_UNSUPPORTED for a payload that cannot be read. After any of these the transaction can only be
+ * aborted. */
 enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *record,
                                const struct sp_place *place) SP_MUST_USE;
 /* Sets where the log ends after what was applied, and commits. */

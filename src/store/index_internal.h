@@ -12,10 +12,12 @@
 
 struct sp_index {
     MDB_env *env;
-    MDB_dbi meta, accounts, addresses, domains, mailboxes, names, subscribed, flags, messages, bodies, tombstones;
+    MDB_dbi meta, accounts, addresses, domains, mailboxes, names, subscribed, flags, messages,
+        bodies, tombstones;
 };
 
-/* account, mailbox, one more number: the keys of mailboxes, flags, messages, tombstones are prefixes of this. */
+/* account, mailbox, one more number: the keys of mailboxes, flags, messages, tombstones are
+ * prefixes of this. */
 struct sp_key {
     uint8_t bytes[32];
     size_t len;

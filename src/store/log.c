@@ -44,8 +44,10 @@ enum sp_status sp_vote_read(struct sp_unit *unit, struct sp_vote *ret_vote, stru
     return SP_OK;
 }
 
-/* Writes a vote on every member that can be reached and is not suspect; true when a majority has it. */
-static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id, const uint8_t *head_block)
+/* Writes a vote on every member that can be reached and is not suspect; true when a majority has
+ * it. */
+static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id,
+                             const uint8_t *head_block)
 {
     uint32_t held = 0;
     for (uint32_t i = 0; i < v->members_count; i++) {
@@ -93,8 +95,9 @@ void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const ch
     snprintf(member->why, sizeof member->why, "%s", why);
     pthread_mutex_unlock(&v->lock);
     v->ejections++;
-    sp_log(SP_LOG_ERROR, "unit.eject", "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name,
-           member->name, v->end.segment, v->end.lsn, sp_log_quote(sp_slice_str(why), quoted, sizeof quoted));
+    sp_log(SP_LOG_ERROR, "unit.eject",
+           "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name, member->name,
+           v->end.segment, v->end.lsn, sp_log_quote(sp_slice_str(why), quoted, sizeof quoted));
 }
 
 void sp_log_recruit(struct sp_volume *v)
@@ -108,7 +111,8 @@ void sp_log_recruit(struct sp_volume *v)
         m->state = SP_UNIT_REPLICA;
         m->from_lsn = v->end.lsn + 1;
         pthread_mutex_unlock(&v->lock);
-        sp_log(SP_LOG_WARN, "unit.recruit", "volume=%s unit=%s lsn=%" PRIu64, v->name, m->name, v->end.lsn + 1);
+        sp_log(SP_LOG_WARN, "unit.recruit", "volume=%s unit=%s lsn=%" PRIu64, v->name, m->name,
+               v->end.lsn + 1);
     }
 }
 
@@ -130,7 +134,8 @@ static enum sp_status cannot_write(struct sp_volume *v, const char *format, ...)
 
 /* ---- Writing on all replicas ---- */
 
-/* Memory that a stalled unit may still be reading: never freed, since nobody can say when it could be. */
+/* Memory that a stalled unit may still be reading: never freed, since nobody can say when it could
+ * be. */
 struct abandoned {
     struct abandoned *next;
     void *memory;
@@ -147,10 +152,11 @@ static void abandon(void *memory)
         continue;
 }
 
-/* Writes and syncs blocks on every replica. SP_OK: all have them. SP_IO: replicas failed and were ejected; the others
- * have them. SP_NO_SPACE: some unit is full, nobody was ejected. SP_UNAVAILABLE: the last one failed. */
-static enum sp_status write_all(struct sp_volume *v, uint64_t segment, uint32_t generation, uint32_t first,
-                                const uint8_t *blocks, uint32_t count)
+/* Writes and syncs blocks on every replica. SP_OK: all have them. SP_IO: replicas failed and were
+ * ejected; the others have them. SP_NO_SPACE: some unit is full, nobody was ejected.
+ * SP_UNAVAILABLE: the last one failed. */
+static enum sp_status write_all(struct sp_volume *v, uint64_t segment, uint32_t generation,
+                                uint32_t first, const uint8_t *blocks, uint32_t count)
 {
     bool pending[SP_VOLUME_UNITS_MAX] = {false};
     v->write_abandoned = false;
@@ -177,11 +183,13 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t segment, uint32_t 
                 continue;
             enum sp_status status = m->unit->ops->wait(m->unit, WAIT_SLICE_MS, &error);
             if (status == SP_TIMEOUT) {
-                /* Only slower than a twin is suspect: a controller on which everything stalls ejects nobody. */
+                /* Only slower than a twin is suspect: a controller on which everything stalls
+                 * ejects nobody. */
                 if (!done || sp_now_ms() - start < v->unit_timeout_ms)
                     continue;
                 v->write_abandoned = true;
-                sp_error_set(&error, SP_TIMEOUT, m->name, "it stalled for more than %u ms while another unit wrote",
+                sp_error_set(&error, SP_TIMEOUT, m->name,
+                             "it stalled for more than %u ms while another unit wrote",
                              v->unit_timeout_ms);
             }
             pending[i] = false;
@@ -199,7 +207,8 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t segment, uint32_t 
     }
     if (failed_count == replicas) {
         /* The last holders of the log are never ejected: the volume stops writing instead. */
-        return replicas ? cannot_write(v, "unit %s failed, and it is the last: %s", failed[0]->name, errors[0].why)
+        return replicas ? cannot_write(v, "unit %s failed, and it is the last: %s", failed[0]->name,
+                                       errors[0].why)
                         : cannot_write(v, "no unit is left to write to");
     }
     for (uint32_t i = 0; i < failed_count; i++)
@@ -231,7 +240,8 @@ enum sp_status sp_volume_add_segment(struct sp_volume *v, const struct sp_volume
     return status;
 }
 
-static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins, struct sp_segment_head *head)
+static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
+                      struct sp_segment_head *head)
 {
     *head = (struct sp_segment_head){
         .volume = v->id,
@@ -250,9 +260,10 @@ static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins, 
         .members_count = v->members_count,
     };
     for (uint32_t i = 0; i < v->members_count; i++) {
-        static const uint8_t roles[] = {[SP_UNIT_REPLICA] = SP_MEMBER_REPLICA, [SP_UNIT_SPARE] = SP_MEMBER_SPARE,
-                                        [SP_UNIT_WITNESS] = SP_MEMBER_WITNESS, [SP_UNIT_EJECTED] = SP_MEMBER_EJECTED,
-                                        [SP_UNIT_STALE] = SP_MEMBER_EJECTED,   [SP_UNIT_ABSENT] = SP_MEMBER_EJECTED};
+        static const uint8_t roles[] = {
+            [SP_UNIT_REPLICA] = SP_MEMBER_REPLICA, [SP_UNIT_SPARE] = SP_MEMBER_SPARE,
+            [SP_UNIT_WITNESS] = SP_MEMBER_WITNESS, [SP_UNIT_EJECTED] = SP_MEMBER_EJECTED,
+            [SP_UNIT_STALE] = SP_MEMBER_EJECTED,   [SP_UNIT_ABSENT] = SP_MEMBER_EJECTED};
         const struct sp_volume_member *m = &v->members[i];
         head->members[i] = (struct sp_member){.unit = m->id, .role = roles[m->state]};
         if (m->state == SP_UNIT_REPLICA && m->from_lsn <= v->end.lsn) {
@@ -264,7 +275,8 @@ static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins, 
 }
 
 /* The head is durable: from here on the log ends in this segment. */
-static enum sp_status segment_started(struct sp_volume *v, const struct sp_segment_head *head, const uint8_t *block)
+static enum sp_status segment_started(struct sp_volume *v, const struct sp_segment_head *head,
+                                      const uint8_t *block)
 {
     struct sp_volume_segment segment = {.segment = head->segment,
                                         .epoch_id = head->epoch_id,
@@ -302,7 +314,8 @@ static enum sp_status start_segment(struct sp_volume *v, const struct sp_segment
         enum sp_status status = m->unit->ops->create(m->unit, head->segment, 0, blocks, &error);
         if (status == SP_NO_SPACE)
             return status;
-        if (status == SP_OK || status == SP_EXISTS) /* made by an attempt that another unit's lack of space ended */
+        if (status == SP_OK ||
+            status == SP_EXISTS) /* made by an attempt that another unit's lack of space ended */
             continue;
         if (sp_log_replicas(v) == 1)
             return cannot_write(v, "unit %s failed, and it is the last: %s", m->name, error.why);
@@ -339,7 +352,8 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
     uint32_t count = 0;
     bool stalled = false;
     struct sp_trailer trailer;
-    enum sp_status status = sp_footer_builder_finish(v->footer, last_header, chain, &blocks, &count, &trailer);
+    enum sp_status status =
+        sp_footer_builder_finish(v->footer, last_header, chain, &blocks, &count, &trailer);
     if (status != SP_OK)
         return status;
     sp_assert(trailer.data_blocks == segment->data_blocks);
@@ -349,18 +363,19 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
         /* A unit that came later does not have the segment, and gets it whole. */
         if (m->state != SP_UNIT_REPLICA || !m->unit || m->from_lsn > segment->first_lsn)
             continue;
-        m->unit->ops->write_start(m->unit, segment->segment, segment->generation, segment->data_blocks, blocks, count);
+        m->unit->ops->write_start(m->unit, segment->segment, segment->generation,
+                                  segment->data_blocks, blocks, count);
         do
             status = m->unit->ops->wait(m->unit, v->unit_timeout_ms, &error);
         while (status == SP_TIMEOUT && sp_log_replicas(v) == 1);
         if (status == SP_OK)
-            status = m->unit->ops->seal(m->unit, segment->segment, segment->generation, segment->data_blocks + count,
-                                        &error);
+            status = m->unit->ops->seal(m->unit, segment->segment, segment->generation,
+                                        segment->data_blocks + count, &error);
         if (status == SP_OK || status == SP_NO_SPACE)
             continue; /* a footer is a copy: without room for it nothing is lost */
         if (sp_log_replicas(v) == 1) {
-            sp_log(SP_LOG_ERROR, "segment.seal", "volume=%s unit=%s segment=%" PRIu64 " why=\"%s\"", v->name, m->name,
-                   segment->segment, error.why);
+            sp_log(SP_LOG_ERROR, "segment.seal", "volume=%s unit=%s segment=%" PRIu64 " why=\"%s\"",
+                   v->name, m->name, segment->segment, error.why);
             continue;
         }
         sp_log_eject(v, m, error.why[0] ? error.why : "it stalled while a segment was sealed");
@@ -380,9 +395,9 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
         v->sealed = grown;
         v->sealed_capacity = capacity;
     }
-    v->sealed[v->sealed_count++] = (struct sp_manifest_segment){segment->segment,     segment->generation,
-                                                                segment->data_blocks, segment->first_lsn,
-                                                                segment->last_lsn,    segment->digest};
+    v->sealed[v->sealed_count++] =
+        (struct sp_manifest_segment){segment->segment,   segment->generation, segment->data_blocks,
+                                     segment->first_lsn, segment->last_lsn,   segment->digest};
     return SP_OK;
 }
 
@@ -409,7 +424,8 @@ enum sp_status sp_log_begin_epoch(struct sp_volume *v)
         sp_log_recruit(v);
         uint32_t copies = sp_log_replicas(v);
         if (copies == 0 || (copies < v->min_copies && !v->degraded_accept))
-            return cannot_write(v, "%u of the %u copies that min_copies asks for can be written", copies, v->min_copies);
+            return cannot_write(v, "%u of the %u copies that min_copies asks for can be written",
+                                copies, v->min_copies);
         for (uint32_t i = 0; i < v->members_count; i++) {
             struct sp_vote vote;
             struct sp_error error;
@@ -424,18 +440,22 @@ enum sp_status sp_log_begin_epoch(struct sp_volume *v)
         uint8_t block[SP_BLOCK_BYTES];
         fill_head(v, segment_max + 1, true, &head);
         sp_segment_head_write(&head, block);
-        /* First a promise not to follow an older epoch, then the epoch itself: so no two can both be chosen. */
+        /* First a promise not to follow an older epoch, then the epoch itself: so no two can both
+         * be chosen. */
         if (!vote_on_majority(v, v->epoch_counter, v->epoch_id, NULL) ||
             !vote_on_majority(v, v->epoch_counter, v->epoch_id, block))
-            return cannot_write(v, "no majority of the %u units can be reached to begin an epoch", v->members_count);
+            return cannot_write(v, "no majority of the %u units can be reached to begin an epoch",
+                                v->members_count);
         status = start_segment(v, &head);
         if (status == SP_OK) {
             pthread_mutex_lock(&v->lock);
             v->writable = true;
             pthread_mutex_unlock(&v->lock);
             sp_log(SP_LOG_INFO, "volume.epoch",
-                   "volume=%s epoch=%u id=%016" PRIx64 " segment=%" PRIu64 " lsn=%" PRIu64 " copies=%u", v->name,
-                   v->epoch_counter, v->epoch_id, head.segment, v->next_lsn, sp_log_replicas(v));
+                   "volume=%s epoch=%u id=%016" PRIx64 " segment=%" PRIu64 " lsn=%" PRIu64
+                   " copies=%u",
+                   v->name, v->epoch_counter, v->epoch_id, head.segment, v->next_lsn,
+                   sp_log_replicas(v));
             return SP_OK;
         }
         v->segment_max = segment_max + 1;
@@ -497,8 +517,8 @@ enum sp_status sp_log_append(struct sp_volume *v, bool *ret_moved)
                 return cannot_write(v, "out of memory");
             abandon(old);
         }
-        /* The units differ now. What they share is v->end; the batch is written again behind it, in an epoch of those
-         * that are left. */
+        /* The units differ now. What they share is v->end; the batch is written again behind it, in
+         * an epoch of those that are left. */
         status = sp_log_begin_epoch(v);
         if (status != SP_OK)
             return status;
@@ -518,7 +538,8 @@ enum sp_status sp_log_append(struct sp_volume *v, bool *ret_moved)
         sp_footer_builder_record(v->footer, &record, &place);
     }
     sp_buf_release(&scratch);
-    if (sp_block_read(v->batch.blocks + (size_t)(count - 1) * SP_BLOCK_BYTES, &v->last_header) != SP_OK)
+    if (sp_block_read(v->batch.blocks + (size_t)(count - 1) * SP_BLOCK_BYTES, &v->last_header) !=
+        SP_OK)
         return SP_CORRUPT;
     v->end.blocks += count;
     v->end.batch++;

@@ -1,8 +1,10 @@
-/* Starting a volume: which epoch is the newest that can be proven, where the log ends, what of its tail is adopted.
+/* Starting a volume: which epoch is the newest that can be proven, where the log ends, what of its
+ * tail is adopted.
  *
- * The rule is DESIGN's: the highest epoch that can be proven wins, never the longest tail. Every acknowledged batch is on
- * every replica of its epoch, and an epoch is acknowledged in only when a majority of the members voted for it; so any
- * majority of members knows the newest epoch, and any one of its replicas has all that was acknowledged in it.
+ * The rule is DESIGN's: the highest epoch that can be proven wins, never the longest tail. Every
+ * acknowledged batch is on every replica of its epoch, and an epoch is acknowledged in only when a
+ * majority of the members voted for it; so any majority of members knows the newest epoch, and any
+ * one of its replicas has all that was acknowledged in it.
  */
 #include "base/log.h"
 #include "base/time.h"
@@ -17,7 +19,7 @@ struct replica_end {
     struct sp_volume_member *member;
     struct sp_log_end end; /* of its last complete batch; segment 0: it has nothing of this epoch */
     struct sp_segment_head head; /* of that segment */
-    uint8_t *blocks;       /* of that segment, [0, end.blocks) at least */
+    uint8_t *blocks;             /* of that segment, [0, end.blocks) at least */
     uint32_t count;
 };
 
@@ -35,7 +37,8 @@ static void member_text(const struct sp_uuid *id, const struct sp_volume *v, cha
 
 /* ---- Votes ---- */
 
-static enum sp_status newest_epoch(struct sp_volume *v, struct sp_vote *ret_newest, struct sp_error *error)
+static enum sp_status newest_epoch(struct sp_volume *v, struct sp_vote *ret_newest,
+                                   struct sp_error *error)
 {
     struct sp_vote newest = {0};
     for (uint32_t i = 0; i < v->members_count; i++) {
@@ -50,18 +53,22 @@ static enum sp_status newest_epoch(struct sp_volume *v, struct sp_vote *ret_newe
             v->epoch_counter = (uint32_t)vote.promised_counter;
         if (vote.accepted && !sp_uuid_eq(&vote.head.volume, &v->id)) {
             sp_error_set(error, SP_INVALID, m->name, "it belongs to another volume");
-            sp_error_todo(error, "correct the path of [unit %s], or the id of [volume %s]", m->name, v->name);
+            sp_error_todo(error, "correct the path of [unit %s], or the id of [volume %s]", m->name,
+                          v->name);
             return SP_INVALID;
         }
-        if (vote.accepted && (!newest.accepted || vote.head.epoch_counter > newest.head.epoch_counter))
+        if (vote.accepted &&
+            (!newest.accepted || vote.head.epoch_counter > newest.head.epoch_counter))
             newest = vote;
     }
     *ret_newest = newest;
     return SP_OK;
 }
 
-/* The states of the configured units, by the newest epoch's list; a majority of that list must be here. */
-static enum sp_status check_members(struct sp_volume *v, const struct sp_segment_head *head, struct sp_error *error)
+/* The states of the configured units, by the newest epoch's list; a majority of that list must be
+ * here. */
+static enum sp_status check_members(struct sp_volume *v, const struct sp_segment_head *head,
+                                    struct sp_error *error)
 {
     uint32_t present = 0;
     struct sp_buf missing;
@@ -77,13 +84,15 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
         present += listed != NULL;
         if (!listed) {
             m->state = SP_UNIT_STALE;
-            snprintf(m->why, sizeof m->why, "it is not among the units of epoch %u", head->epoch_counter);
+            snprintf(m->why, sizeof m->why, "it is not among the units of epoch %u",
+                     head->epoch_counter);
         } else if (listed->role == SP_MEMBER_REPLICA) {
             m->state = SP_UNIT_REPLICA;
             m->from_lsn = listed->ranges_count ? listed->ranges[0].first : head->next_lsn;
         } else if (listed->role == SP_MEMBER_EJECTED) {
             m->state = SP_UNIT_EJECTED;
-            snprintf(m->why, sizeof m->why, "it was ejected before epoch %u, and lacks LSNs from about %" PRIu64 " on",
+            snprintf(m->why, sizeof m->why,
+                     "it was ejected before epoch %u, and lacks LSNs from about %" PRIu64 " on",
                      head->epoch_counter, head->next_lsn);
         } else {
             m->state = listed->role == SP_MEMBER_WITNESS ? SP_UNIT_WITNESS : SP_UNIT_SPARE;
@@ -105,7 +114,8 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
         return SP_OK;
     }
     sp_error_set(error, SP_UNAVAILABLE, v->name,
-                 "only %u of the %u units of epoch %u are here, which proves nothing about the newest; absent: %.*s",
+                 "only %u of the %u units of epoch %u are here, which proves nothing about the "
+                 "newest; absent: %.*s",
                  present, head->members_count, head->epoch_counter, SP_FMT(sp_buf_slice(&missing)));
     sp_error_todo(error, "attach one of the absent units");
     sp_buf_release(&missing);
@@ -114,8 +124,8 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
 
 /* ---- Where the log ends ---- */
 
-static enum sp_status read_image(struct sp_unit *unit, uint64_t segment, uint8_t **ret_blocks, uint32_t *ret_count,
-                                 struct sp_error *error)
+static enum sp_status read_image(struct sp_unit *unit, uint64_t segment, uint8_t **ret_blocks,
+                                 uint32_t *ret_count, struct sp_error *error)
 {
     struct sp_unit_segment *list = NULL;
     size_t count = 0;
@@ -135,10 +145,12 @@ static enum sp_status read_image(struct sp_unit *unit, uint64_t segment, uint8_t
     /* A read that fails leaves zeros: the sound end is then where it failed. */
     for (uint32_t at = 0; at < length; at += 256) {
         uint32_t n = length - at < 256 ? length - at : 256;
-        if (unit->ops->read(unit, segment, 0, at, blocks + (size_t)at * SP_BLOCK_BYTES, n, NULL) == SP_OK)
+        if (unit->ops->read(unit, segment, 0, at, blocks + (size_t)at * SP_BLOCK_BYTES, n, NULL) ==
+            SP_OK)
             continue;
         for (uint32_t i = at; i < at + n; i++)
-            if (unit->ops->read(unit, segment, 0, i, blocks + (size_t)i * SP_BLOCK_BYTES, 1, NULL) != SP_OK)
+            if (unit->ops->read(unit, segment, 0, i, blocks + (size_t)i * SP_BLOCK_BYTES, 1,
+                                NULL) != SP_OK)
                 memset(blocks + (size_t)i * SP_BLOCK_BYTES, 0, SP_BLOCK_BYTES);
     }
     *ret_blocks = blocks;
@@ -189,10 +201,11 @@ static bool is_behind(const struct sp_log_end *a, const struct sp_log_end *b)
     return a->segment != b->segment ? a->segment < b->segment : a->blocks < b->blocks;
 }
 
-/* From the replicas' ends: the end that all of them share, and the one that has the longest tail behind it. A replica
- * that lacks more than a tail is stale, and does not count. */
-static enum sp_status common_end(struct sp_volume *v, const struct sp_segment_head *epoch, struct replica_end *ends,
-                                 uint32_t count, struct sp_log_end *ret_end, struct replica_end **ret_longest,
+/* From the replicas' ends: the end that all of them share, and the one that has the longest tail
+ * behind it. A replica that lacks more than a tail is stale, and does not count. */
+static enum sp_status common_end(struct sp_volume *v, const struct sp_segment_head *epoch,
+                                 struct replica_end *ends, uint32_t count,
+                                 struct sp_log_end *ret_end, struct replica_end **ret_longest,
                                  struct sp_error *error)
 {
     struct replica_end *longest = NULL;
@@ -200,7 +213,8 @@ static enum sp_status common_end(struct sp_volume *v, const struct sp_segment_he
         if (!longest || is_behind(&longest->end, &ends[i].end))
             longest = &ends[i];
     if (!longest) {
-        sp_error_set(error, SP_UNAVAILABLE, v->name, "no replica of epoch %u is here: LSNs from %" PRIu64 " on are lacking",
+        sp_error_set(error, SP_UNAVAILABLE, v->name,
+                     "no replica of epoch %u is here: LSNs from %" PRIu64 " on are lacking",
                      epoch->epoch_counter, epoch->next_lsn);
         sp_error_todo(error, "attach one of its replicas");
         return SP_UNAVAILABLE;
@@ -215,10 +229,12 @@ static enum sp_status common_end(struct sp_volume *v, const struct sp_segment_he
     for (uint32_t i = 0; i < count; i++) {
         const struct sp_log_end *e = &ends[i].end;
         if (e->segment == longest->end.segment) {
-            if (sp_block_chain(longest->blocks + (size_t)(e->blocks - 1) * SP_BLOCK_BYTES) != e->chain)
-                return sp_error_set(error, SP_CORRUPT, v->name,
-                                    "units %s and %s differ in segment %" PRIu64 " before block %u: two histories",
-                                    longest->member->name, ends[i].member->name, e->segment, e->blocks);
+            if (sp_block_chain(longest->blocks + (size_t)(e->blocks - 1) * SP_BLOCK_BYTES) !=
+                e->chain)
+                return sp_error_set(
+                    error, SP_CORRUPT, v->name,
+                    "units %s and %s differ in segment %" PRIu64 " before block %u: two histories",
+                    longest->member->name, ends[i].member->name, e->segment, e->blocks);
             if (e->blocks < end.blocks && end.segment == e->segment)
                 end = *e;
         } else if (e->segment == 0 ? longest->end.segment == epoch->segment
@@ -227,8 +243,10 @@ static enum sp_status common_end(struct sp_volume *v, const struct sp_segment_he
         } else {
             struct sp_volume_member *m = ends[i].member;
             m->state = SP_UNIT_STALE;
-            snprintf(m->why, sizeof m->why, "it lacks LSNs %" PRIu64 " to %" PRIu64, e->lsn + 1, longest->end.lsn);
-            sp_log(SP_LOG_ERROR, "unit.stale", "volume=%s unit=%s why=\"%s\"", v->name, m->name, m->why);
+            snprintf(m->why, sizeof m->why, "it lacks LSNs %" PRIu64 " to %" PRIu64, e->lsn + 1,
+                     longest->end.lsn);
+            sp_log(SP_LOG_ERROR, "unit.stale", "volume=%s unit=%s why=\"%s\"", v->name, m->name,
+                   m->why);
         }
     }
     *ret_end = end;
@@ -262,13 +280,16 @@ static enum sp_status find_generation(struct sp_volume *v, uint64_t segment, uin
 }
 
 /* Reads head and trailer of a segment from whichever unit has them. */
-static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_log_end *end, struct sp_volume_segment *ret,
+static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_log_end *end,
+                                      struct sp_volume_segment *ret,
                                       struct sp_segment_head *ret_head)
 {
     uint8_t block[SP_BLOCK_BYTES];
     bool have_head = false;
-    struct sp_volume_segment s = {
-        .segment = end->segment, .epoch_id = end->epoch_id, .data_blocks = end->blocks, .last_lsn = end->lsn};
+    struct sp_volume_segment s = {.segment = end->segment,
+                                  .epoch_id = end->epoch_id,
+                                  .data_blocks = end->blocks,
+                                  .last_lsn = end->lsn};
     enum sp_status status = find_generation(v, end->segment, end->generation, &s.generation);
     for (uint32_t i = 0; i < v->members_count && status == SP_OK; i++) {
         struct sp_unit *unit = v->members[i].unit;
@@ -285,13 +306,17 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_log_e
         free(list);
         if (length == 0)
             continue;
-        if (!have_head && unit->ops->read(unit, s.segment, s.generation, 0, block, 1, NULL) == SP_OK &&
-            sp_segment_head_read(block, ret_head) == SP_OK && sp_uuid_eq(&ret_head->volume, &v->id) &&
-            ret_head->segment == s.segment && ret_head->epoch_id == end->epoch_id)
+        if (!have_head &&
+            unit->ops->read(unit, s.segment, s.generation, 0, block, 1, NULL) == SP_OK &&
+            sp_segment_head_read(block, ret_head) == SP_OK &&
+            sp_uuid_eq(&ret_head->volume, &v->id) && ret_head->segment == s.segment &&
+            ret_head->epoch_id == end->epoch_id)
             have_head = true;
-        if (!s.sealed && unit->ops->read(unit, s.segment, s.generation, length - 1, block, 1, NULL) == SP_OK &&
-            sp_trailer_read(block, &header, &trailer) == SP_OK && sp_uuid_eq(&header.volume, &v->id) &&
-            header.segment == s.segment && header.generation == s.generation && header.epoch_id == end->epoch_id &&
+        if (!s.sealed &&
+            unit->ops->read(unit, s.segment, s.generation, length - 1, block, 1, NULL) == SP_OK &&
+            sp_trailer_read(block, &header, &trailer) == SP_OK &&
+            sp_uuid_eq(&header.volume, &v->id) && header.segment == s.segment &&
+            header.generation == s.generation && header.epoch_id == end->epoch_id &&
             (s.generation > end->generation || trailer.data_blocks == end->blocks)) {
             s.sealed = true;
             s.digest = trailer.digest;
@@ -315,15 +340,18 @@ static enum sp_status list_segments(struct sp_volume *v, struct sp_error *error)
         status = look_at_segment(v, &end, &segment, &head);
         if (status != SP_OK) {
             sp_error_set(error, SP_UNAVAILABLE, v->name,
-                         "segment %" PRIu64 ", which holds LSNs up to %" PRIu64 ", is on no unit that is here", end.segment,
-                         end.lsn);
-            sp_error_todo(error, "attach the units that were ejected or are absent, or use `sternpost recover`");
+                         "segment %" PRIu64 ", which holds LSNs up to %" PRIu64
+                         ", is on no unit that is here",
+                         end.segment, end.lsn);
+            sp_error_todo(
+                error,
+                "attach the units that were ejected or are absent, or use `sternpost recover`");
             return SP_UNAVAILABLE;
         }
         status = sp_volume_add_segment(v, &segment);
         if (head.previous.segment >= end.segment)
-            return sp_error_set(error, SP_CORRUPT, v->name, "segment %" PRIu64 " names no earlier predecessor",
-                                end.segment);
+            return sp_error_set(error, SP_CORRUPT, v->name,
+                                "segment %" PRIu64 " names no earlier predecessor", end.segment);
         end = head.previous;
     }
     for (size_t i = 0, k = v->segments_count; status == SP_OK && i + 1 < k--; i++) {
@@ -331,7 +359,8 @@ static enum sp_status list_segments(struct sp_volume *v, struct sp_error *error)
         v->segments[i] = v->segments[k];
         v->segments[k] = swap;
     }
-    /* The end of a segment that was rewritten is its own, not the one that was declared of the older generation. */
+    /* The end of a segment that was rewritten is its own, not the one that was declared of the
+     * older generation. */
     if (v->segments_count && v->segments[v->segments_count - 1].generation != v->end.generation) {
         v->end.generation = v->segments[v->segments_count - 1].generation;
         v->end.blocks = v->segments[v->segments_count - 1].data_blocks;
@@ -362,8 +391,8 @@ static enum sp_status adopt_tail(struct sp_volume *v)
     bool moved;
     if (v->batch.records == 0)
         return SP_OK;
-    sp_log(SP_LOG_INFO, "volume.adopt", "volume=%s records=%u lsn=%" PRIu64 "-%" PRIu64, v->name, v->batch.records,
-           v->batch.first_lsn, v->batch.last_lsn);
+    sp_log(SP_LOG_INFO, "volume.adopt", "volume=%s records=%u lsn=%" PRIu64 "-%" PRIu64, v->name,
+           v->batch.records, v->batch.first_lsn, v->batch.last_lsn);
     v->next_lsn = v->batch.last_lsn + 1;
     return sp_log_append(v, &moved);
 }
@@ -377,8 +406,9 @@ static enum sp_status begin_fresh(struct sp_volume *v, struct sp_error *error)
         struct sp_unit_segment *list = NULL;
         size_t count = 0;
         if (!m->unit) {
-            sp_error_set(error, SP_UNAVAILABLE, v->name, "unit %s is absent, and no other unit knows of an epoch: %s",
-                         m->name, m->why);
+            sp_error_set(error, SP_UNAVAILABLE, v->name,
+                         "unit %s is absent, and no other unit knows of an epoch: %s", m->name,
+                         m->why);
             sp_error_todo(error, "a volume begins with all its units; attach %s", m->name);
             return SP_UNAVAILABLE;
         }
@@ -387,7 +417,8 @@ static enum sp_status begin_fresh(struct sp_volume *v, struct sp_error *error)
         if (status != SP_OK)
             return status;
         if (count) {
-            sp_error_set(error, SP_CORRUPT, m->name, "it has segments, but no vote says of which epoch");
+            sp_error_set(error, SP_CORRUPT, m->name,
+                         "it has segments, but no vote says of which epoch");
             sp_error_todo(error, "nothing is touched; use `sternpost recover scan` on it");
             return SP_CORRUPT;
         }
@@ -398,11 +429,12 @@ static enum sp_status begin_fresh(struct sp_volume *v, struct sp_error *error)
 
 static void say_states(const struct sp_volume *v)
 {
-    static const char *const names[] = {"replica", "spare", "witness", "ejected", "stale", "absent"};
+    static const char *const names[] = {"replica", "spare", "witness",
+                                        "ejected", "stale", "absent"};
     for (uint32_t i = 0; i < v->members_count; i++)
         if (v->members[i].state >= SP_UNIT_EJECTED)
-            sp_log(SP_LOG_WARN, "unit.out", "volume=%s unit=%s state=%s why=\"%s\"", v->name, v->members[i].name,
-                   names[v->members[i].state], v->members[i].why);
+            sp_log(SP_LOG_WARN, "unit.out", "volume=%s unit=%s state=%s why=\"%s\"", v->name,
+                   v->members[i].name, names[v->members[i].state], v->members[i].why);
 }
 
 static enum sp_status seal_last(struct sp_volume *v, struct sp_error *error)
@@ -450,7 +482,8 @@ static enum sp_status find_end(struct sp_volume *v, struct sp_error *error)
     return status;
 }
 
-static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *config, struct sp_error *error)
+static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *config,
+                            struct sp_error *error)
 {
     enum sp_status status = find_end(v, error);
     if (status != SP_OK)
@@ -470,15 +503,18 @@ static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *
     if (status == SP_OK)
         status = adopt_tail(v);
     if (status != SP_OK && status != SP_UNAVAILABLE && status != SP_NO_SPACE)
-        return sp_error_set(error, status, v->name, "cannot begin an epoch: %s", sp_status_name(status));
+        return sp_error_set(error, status, v->name, "cannot begin an epoch: %s",
+                            sp_status_name(status));
     if (status != SP_OK && old_segments == 0)
         return sp_error_set(error, status, v->name, "%s", v->why_not);
     if (!sealed)
         sp_log(SP_LOG_WARN, "volume.readonly", "volume=%s why=\"%s\"", v->name, v->why_not);
-    return sp_volume_roll_index(v, config->index_path, config->index_map_bytes, config->index_rebuild, error);
+    return sp_volume_roll_index(v, config->index_path, config->index_map_bytes,
+                                config->index_rebuild, error);
 }
 
-static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_config *config, struct sp_error *error)
+static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_config *config,
+                                  struct sp_error *error)
 {
     pthread_condattr_t attr;
     snprintf(v->name, sizeof v->name, "%s", config->name);
@@ -499,7 +535,10 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
         struct sp_volume_member *m = &v->members[i];
         snprintf(m->name, sizeof m->name, "%s", u->name);
         m->unit = u->unit;
-        m->state = !u->unit ? SP_UNIT_ABSENT : u->witness ? SP_UNIT_WITNESS : u->spare ? SP_UNIT_SPARE : SP_UNIT_REPLICA;
+        m->state = !u->unit     ? SP_UNIT_ABSENT
+                   : u->witness ? SP_UNIT_WITNESS
+                   : u->spare   ? SP_UNIT_SPARE
+                                : SP_UNIT_REPLICA;
         m->from_lsn = UINT64_MAX;
         v->replicas_wanted += !u->spare && !u->witness;
         if (u->unit) {
@@ -578,7 +617,9 @@ struct sp_index *sp_volume_index(struct sp_volume *v)
 }
 
 void sp_volume_set_notify(struct sp_volume *v,
-                          void (*notify)(void *context, const struct sp_uuid *account, uint32_t mailbox), void *context)
+                          void (*notify)(void *context, const struct sp_uuid *account,
+                                         uint32_t mailbox),
+                          void *context)
 {
     v->notify = notify;
     v->notify_context = context;
@@ -606,13 +647,15 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
         memcpy(u->why, m->why, sizeof u->why);
         status.copies += m->state == SP_UNIT_REPLICA && m->unit;
         for (uint32_t k = 0; k < i; k++)
-            status.shared_domain |= v->members[k].state == SP_UNIT_REPLICA && m->state == SP_UNIT_REPLICA &&
-                                    m->domain[0] && strcmp(v->members[k].domain, m->domain) == 0;
+            status.shared_domain |= v->members[k].state == SP_UNIT_REPLICA &&
+                                    m->state == SP_UNIT_REPLICA && m->domain[0] &&
+                                    strcmp(v->members[k].domain, m->domain) == 0;
     }
     pthread_mutex_unlock(&v->lock);
     for (uint32_t i = 0; i < v->members_count; i++)
         if (v->members[i].unit && v->members[i].unit->ops->space &&
-            v->members[i].unit->ops->space(v->members[i].unit, &status.units[i].free_bytes, NULL) != SP_OK)
+            v->members[i].unit->ops->space(v->members[i].unit, &status.units[i].free_bytes, NULL) !=
+                SP_OK)
             status.units[i].free_bytes = 0;
     *ret_status = status;
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <zstd.h>
 
-#define WINDOW_BLOCKS 64U             /* 256 KiB: bodies that were delivered together are read together */
+#define WINDOW_BLOCKS 64U /* 256 KiB: bodies that were delivered together are read together */
 #define DECODED_MAX   (SP_RECORD_PAYLOAD_MAX + SP_BLOCK_BYTES)
 
 struct sp_reader {
@@ -51,7 +51,8 @@ void sp_reader_free(struct sp_reader *reader)
     free(reader);
 }
 
-static bool find_segment(struct sp_volume *v, const struct sp_place *place, struct sp_volume_segment *ret)
+static bool find_segment(struct sp_volume *v, const struct sp_place *place,
+                         struct sp_volume_segment *ret)
 {
     bool found = false;
     pthread_rwlock_rdlock(&v->segments_lock);
@@ -72,18 +73,24 @@ static bool find_segment(struct sp_volume *v, const struct sp_place *place, stru
     return found;
 }
 
-/* The verified block `index` of the segment; at least `wanted` blocks from there will be asked for. */
-static enum sp_status need_block(struct sp_reader *r, const struct sp_volume_segment *segment, uint32_t index,
-                                 uint32_t wanted, const uint8_t **ret_block, struct sp_error *error)
+/* The verified block `index` of the segment; at least `wanted` blocks from there will be asked for.
+ */
+static enum sp_status need_block(struct sp_reader *r, const struct sp_volume_segment *segment,
+                                 uint32_t index, uint32_t wanted, const uint8_t **ret_block,
+                                 struct sp_error *error)
 {
     bool same = r->count && r->segment == segment->segment && r->generation == segment->generation;
     if (!same || index < r->first || index - r->first >= r->count) {
-        bool follows = same && index >= r->first + r->count && index - (r->first + r->count) < WINDOW_BLOCKS;
-        uint32_t count = follows && r->ascending ? WINDOW_BLOCKS : wanted < WINDOW_BLOCKS ? wanted : WINDOW_BLOCKS;
+        bool follows =
+            same && index >= r->first + r->count && index - (r->first + r->count) < WINDOW_BLOCKS;
+        uint32_t count = follows && r->ascending  ? WINDOW_BLOCKS
+                         : wanted < WINDOW_BLOCKS ? wanted
+                                                  : WINDOW_BLOCKS;
         if (count > segment->data_blocks - index)
             count = segment->data_blocks - index;
         r->count = 0;
-        enum sp_status status = sp_volume_read_blocks(r->volume, segment, index, r->window, count, error);
+        enum sp_status status =
+            sp_volume_read_blocks(r->volume, segment, index, r->window, count, error);
         if (status != SP_OK && count > wanted) {
             count = wanted; /* reading ahead met something bad */
             status = sp_volume_read_blocks(r->volume, segment, index, r->window, count, error);
@@ -104,21 +111,25 @@ static enum sp_status need_block(struct sp_reader *r, const struct sp_volume_seg
     return SP_OK;
 }
 
-/* len bytes of the record's payload from its start: in the window when they lie in one block, else in r->payload. */
+/* len bytes of the record's payload from its start: in the window when they lie in one block, else
+ * in r->payload. */
 static enum sp_status gather(struct sp_reader *r, const struct sp_volume_segment *segment,
-                             const struct sp_body_row *row, size_t len, struct sp_slice *ret, struct sp_error *error)
+                             const struct sp_body_row *row, size_t len, struct sp_slice *ret,
+                             struct sp_error *error)
 {
     uint32_t block = row->place.block;
     size_t offset = (size_t)row->place.offset + SP_RECORD_HEADER_BYTES;
     block += (uint32_t)(offset / SP_BLOCK_PAYLOAD_BYTES);
     offset %= SP_BLOCK_PAYLOAD_BYTES;
-    uint32_t wanted = (uint32_t)((offset + len + SP_BLOCK_PAYLOAD_BYTES - 1) / SP_BLOCK_PAYLOAD_BYTES);
+    uint32_t wanted =
+        (uint32_t)((offset + len + SP_BLOCK_PAYLOAD_BYTES - 1) / SP_BLOCK_PAYLOAD_BYTES);
     sp_buf_reset(&r->payload);
     while (len) {
         const uint8_t *at;
         if (block >= segment->data_blocks)
             return sp_error_set(error, SP_CORRUPT, r->volume->name,
-                                "segment %" PRIu64 " block %" PRIu32 ": a body goes beyond its segment's end",
+                                "segment %" PRIu64 " block %" PRIu32
+                                ": a body goes beyond its segment's end",
                                 segment->segment, block);
         enum sp_status status = need_block(r, segment, block, wanted ? wanted : 1, &at, error);
         if (status != SP_OK)
@@ -140,7 +151,8 @@ static enum sp_status gather(struct sp_reader *r, const struct sp_volume_segment
     return SP_OK;
 }
 
-static enum sp_status decode(struct sp_reader *r, struct sp_slice coded, uint64_t need, struct sp_slice *ret)
+static enum sp_status decode(struct sp_reader *r, struct sp_slice coded, uint64_t need,
+                             struct sp_slice *ret)
 {
     sp_buf_reset(&r->decoded);
     uint8_t *at = sp_buf_extend(&r->decoded, need);
@@ -170,12 +182,14 @@ enum sp_status sp_reader_body(struct sp_reader *r, const struct sp_body_row *row
     }
     r->last.payload_bytes = 0;
     if (!find_segment(r->volume, &row->place, &segment))
-        return sp_error_set(error, SP_NOT_FOUND, r->volume->name, "segment %" PRIu64 " is not in the log",
-                            row->place.segment);
+        return sp_error_set(error, SP_NOT_FOUND, r->volume->name,
+                            "segment %" PRIu64 " is not in the log", row->place.segment);
     if (row->payload_bytes < SP_BODY_HEAD_BYTES)
         return SP_CORRUPT;
     /* Raw bytes are read as far as they are needed; a coded body whole. */
-    uint64_t some = need < row->payload_bytes - SP_BODY_HEAD_BYTES ? need : row->payload_bytes - SP_BODY_HEAD_BYTES;
+    uint64_t some = need < row->payload_bytes - SP_BODY_HEAD_BYTES
+                        ? need
+                        : row->payload_bytes - SP_BODY_HEAD_BYTES;
     enum sp_status status = gather(r, &segment, row, SP_BODY_HEAD_BYTES, &payload, error);
     if (status == SP_OK)
         status = sp_body_head_read(payload, &head);
@@ -184,7 +198,8 @@ enum sp_status sp_reader_body(struct sp_reader *r, const struct sp_body_row *row
     bool coded = head.codec == SP_CODEC_ZSTD;
     if (need > head.raw_bytes)
         need = head.raw_bytes;
-    status = gather(r, &segment, row, coded ? row->payload_bytes : SP_BODY_HEAD_BYTES + some, &payload, error);
+    status = gather(r, &segment, row, coded ? row->payload_bytes : SP_BODY_HEAD_BYTES + some,
+                    &payload, error);
     if (status != SP_OK)
         return status;
     payload = sp_slice_from(payload, SP_BODY_HEAD_BYTES);
@@ -193,7 +208,8 @@ enum sp_status sp_reader_body(struct sp_reader *r, const struct sp_body_row *row
     else if (payload.len < need)
         status = SP_CORRUPT;
     if (status != SP_OK)
-        return sp_error_set(error, status, r->volume->name, "segment %" PRIu64 " block %" PRIu32 ": a body is damaged",
+        return sp_error_set(error, status, r->volume->name,
+                            "segment %" PRIu64 " block %" PRIu32 ": a body is damaged",
                             row->place.segment, row->place.block);
     r->last = *row;
     r->last_need = need == head.raw_bytes ? UINT64_MAX : need;

@@ -10,28 +10,36 @@
 
 /* ---- Verified blocks ---- */
 
-static bool is_block_of(const struct sp_volume *v, const struct sp_volume_segment *segment, uint32_t index,
-                        const uint8_t *block)
+static bool is_block_of(const struct sp_volume *v, const struct sp_volume_segment *segment,
+                        uint32_t index, const uint8_t *block)
 {
     struct sp_block_header h;
-    return sp_block_read(block, &h) == SP_OK && sp_uuid_eq(&h.volume, &v->id) && h.epoch_id == segment->epoch_id &&
-           h.segment == segment->segment && h.generation == segment->generation && h.index == index;
+    return sp_block_read(block, &h) == SP_OK && sp_uuid_eq(&h.volume, &v->id) &&
+           h.epoch_id == segment->epoch_id && h.segment == segment->segment &&
+           h.generation == segment->generation && h.index == index;
 }
 
-/* Replicas first; ejected and stale units are asked last, and only what proves to be the block is taken from them. */
+/* Replicas first; ejected and stale units are asked last, and only what proves to be the block is
+ * taken from them. */
 static unsigned reading_rank(enum sp_unit_state state)
 {
     switch (state) {
-    case SP_UNIT_REPLICA: return 0;
-    case SP_UNIT_SPARE: return 1;
-    case SP_UNIT_STALE: return 2;
-    case SP_UNIT_EJECTED: return 3;
-    default: return 4;
+    case SP_UNIT_REPLICA:
+        return 0;
+    case SP_UNIT_SPARE:
+        return 1;
+    case SP_UNIT_STALE:
+        return 2;
+    case SP_UNIT_EJECTED:
+        return 3;
+    default:
+        return 4;
     }
 }
 
-enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment, uint32_t first,
-                                     uint8_t *ret_blocks, uint32_t count, struct sp_error *error)
+enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                     uint32_t first, uint8_t *ret_blocks, uint32_t count,
+                                     struct sp_error *error)
 {
     uint32_t good = 0, bad = 0; /* blocks [first, first + good) are in place */
     struct sp_error last = {0};
@@ -46,16 +54,16 @@ enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume
             enum sp_status status =
                 unit->ops->read(unit, segment->segment, segment->generation, first + good,
                                 ret_blocks + (size_t)good * SP_BLOCK_BYTES, count - good, &last);
-            /* One bad block must not hide the good ones around it: what the next unit cannot give whole is asked for
-             * block by block. */
+            /* One bad block must not hide the good ones around it: what the next unit cannot give
+             * whole is asked for block by block. */
             if (status != SP_OK && count - good > 1)
                 status = unit->ops->read(unit, segment->segment, segment->generation, first + good,
                                          ret_blocks + (size_t)good * SP_BLOCK_BYTES, 1, &last);
             if (status != SP_OK)
                 continue;
             uint32_t before = good;
-            while (good < count &&
-                   is_block_of(v, segment, first + good, ret_blocks + (size_t)good * SP_BLOCK_BYTES))
+            while (good < count && is_block_of(v, segment, first + good,
+                                               ret_blocks + (size_t)good * SP_BLOCK_BYTES))
                 good++;
             if (good < count)
                 bad++;
@@ -72,23 +80,29 @@ enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume
     if (good == count)
         return SP_OK;
     enum sp_status status = bad ? SP_CORRUPT : SP_NOT_FOUND;
-    return sp_error_set(error, status, v->name, "segment %" PRIu64 " block %" PRIu32 ": %s", segment->segment,
-                        first + good, bad ? "no unit has it sound" : last.why[0] ? last.why : "no unit has it");
+    return sp_error_set(error, status, v->name, "segment %" PRIu64 " block %" PRIu32 ": %s",
+                        segment->segment, first + good,
+                        bad           ? "no unit has it sound"
+                        : last.why[0] ? last.why
+                                      : "no unit has it");
 }
 
-static enum sp_status read_segment(struct sp_volume *v, const struct sp_volume_segment *segment, uint8_t **ret_blocks,
-                                   struct sp_error *error)
+static enum sp_status read_segment(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                   uint8_t **ret_blocks, struct sp_error *error)
 {
     uint8_t *blocks = malloc((size_t)segment->data_blocks * SP_BLOCK_BYTES);
     if (!blocks)
         return sp_error_set(error, SP_NO_MEMORY, v->name, "no memory to read a segment");
     for (uint32_t at = 0; at < segment->data_blocks; at += READ_BLOCKS) {
-        uint32_t n = segment->data_blocks - at < READ_BLOCKS ? segment->data_blocks - at : READ_BLOCKS;
+        uint32_t n =
+            segment->data_blocks - at < READ_BLOCKS ? segment->data_blocks - at : READ_BLOCKS;
         enum sp_status status =
             sp_volume_read_blocks(v, segment, at, blocks + (size_t)at * SP_BLOCK_BYTES, n, error);
         if (status != SP_OK) {
-            sp_error_todo(error, "LSNs %" PRIu64 " to %" PRIu64 " lie in this segment; attach the units that have it, or "
-                                 "use `sternpost recover` on what there is",
+            sp_error_todo(error,
+                          "LSNs %" PRIu64 " to %" PRIu64
+                          " lie in this segment; attach the units that have it, or "
+                          "use `sternpost recover` on what there is",
                           segment->first_lsn, segment->last_lsn);
             free(blocks);
             return status;
@@ -107,7 +121,8 @@ struct source {
 };
 
 /* A sealed segment's footer says all an index needs, in a fraction of the bytes. */
-static bool open_footer(struct sp_volume *v, const struct sp_volume_segment *segment, struct source *ret)
+static bool open_footer(struct sp_volume *v, const struct sp_volume_segment *segment,
+                        struct source *ret)
 {
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_unit *unit = v->members[i].unit;
@@ -126,12 +141,16 @@ static bool open_footer(struct sp_volume *v, const struct sp_volume_segment *seg
         uint8_t *blocks = malloc((size_t)blocks_count * SP_BLOCK_BYTES);
         struct sp_block_header header;
         struct sp_trailer trailer;
-        bool good = blocks && unit->ops->read(unit, segment->segment, segment->generation, segment->data_blocks, blocks,
-                                              blocks_count, NULL) == SP_OK &&
-                    sp_trailer_read(blocks + (size_t)(blocks_count - 1) * SP_BLOCK_BYTES, &header, &trailer) == SP_OK &&
+        bool good = blocks &&
+                    unit->ops->read(unit, segment->segment, segment->generation,
+                                    segment->data_blocks, blocks, blocks_count, NULL) == SP_OK &&
+                    sp_trailer_read(blocks + (size_t)(blocks_count - 1) * SP_BLOCK_BYTES, &header,
+                                    &trailer) == SP_OK &&
                     sp_uuid_eq(&header.volume, &v->id) && header.segment == segment->segment &&
-                    header.generation == segment->generation && header.epoch_id == segment->epoch_id &&
-                    trailer.data_blocks == segment->data_blocks && trailer.table_blocks + 1 == blocks_count &&
+                    header.generation == segment->generation &&
+                    header.epoch_id == segment->epoch_id &&
+                    trailer.data_blocks == segment->data_blocks &&
+                    trailer.table_blocks + 1 == blocks_count &&
                     sp_footer_reader_new(blocks, &header, &trailer, &ret->footer) == SP_OK;
         free(blocks);
         if (good)
@@ -140,8 +159,8 @@ static bool open_footer(struct sp_volume *v, const struct sp_volume_segment *seg
     return false;
 }
 
-static enum sp_status source_open(struct sp_volume *v, const struct sp_volume_segment *segment, bool with_blocks,
-                                  struct source *ret, struct sp_error *error)
+static enum sp_status source_open(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                  bool with_blocks, struct source *ret, struct sp_error *error)
 {
     *ret = (struct source){0};
     if (!with_blocks && segment->sealed && open_footer(v, segment, ret))
@@ -154,7 +173,8 @@ static enum sp_status source_open(struct sp_volume *v, const struct sp_volume_se
     return SP_OK;
 }
 
-static enum sp_status source_next(struct source *s, struct sp_record *ret_record, struct sp_place *ret_place)
+static enum sp_status source_next(struct source *s, struct sp_record *ret_record,
+                                  struct sp_place *ret_place)
 {
     if (s->footer)
         return sp_footer_reader_next(s->footer, ret_record, ret_place);
@@ -172,8 +192,9 @@ static void source_close(struct source *s)
 
 /* ---- Into the index ---- */
 
-static enum sp_status replay_segment(struct sp_volume *v, const struct sp_volume_segment *segment, uint64_t after_lsn,
-                                     const struct sp_log_end *end, struct sp_error *error)
+static enum sp_status replay_segment(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                     uint64_t after_lsn, const struct sp_log_end *end,
+                                     struct sp_error *error)
 {
     struct source source;
     struct sp_record record;
@@ -189,10 +210,11 @@ static enum sp_status replay_segment(struct sp_volume *v, const struct sp_volume
     if (status == SP_EOF)
         return sp_apply_commit(&v->apply, end);
     sp_apply_abort(&v->apply);
-    sp_error_set(error, status, "index", "segment %" PRIu64 ": a record (%s) cannot be applied: %s", segment->segment,
-                 sp_record_type_name(record.type), sp_status_name(status));
-    sp_error_todo(error, status == SP_NO_SPACE ? "make room in the state directory"
-                                               : "this is a defect or a later format; the log itself is untouched");
+    sp_error_set(error, status, "index", "segment %" PRIu64 ": a record (%s) cannot be applied: %s",
+                 segment->segment, sp_record_type_name(record.type), sp_status_name(status));
+    sp_error_todo(error, status == SP_NO_SPACE
+                             ? "make room in the state directory"
+                             : "this is a defect or a later format; the log itself is untouched");
     return status;
 }
 
@@ -209,8 +231,10 @@ static struct sp_log_end end_of(const struct sp_volume *v, size_t i)
                                .lsn = s->last_lsn};
 }
 
-/* Whether the index stands on this log: the block it stands behind is there, with the same chain value. */
-static bool position_holds(struct sp_volume *v, const struct sp_position *position, size_t *ret_segment)
+/* Whether the index stands on this log: the block it stands behind is there, with the same chain
+ * value. */
+static bool position_holds(struct sp_volume *v, const struct sp_position *position,
+                           size_t *ret_segment)
 {
     if (position->end.lsn > v->end.lsn)
         return false;
@@ -224,7 +248,8 @@ static bool position_holds(struct sp_volume *v, const struct sp_position *positi
             sp_volume_read_blocks(v, s, position->end.blocks - 1, block, 1, NULL) != SP_OK)
             return false;
         *ret_segment = i;
-        /* Positions set by a replay of whole segments carry no chain value: the segment's end is proof enough. */
+        /* Positions set by a replay of whole segments carry no chain value: the segment's end is
+         * proof enough. */
         return position->end.chain == 0 ? position->end.blocks == s->data_blocks
                                         : position->end.chain == sp_block_chain(block);
     }
@@ -250,15 +275,16 @@ static bool index_is_trusted(struct sp_volume *v, size_t *ret_segment, uint64_t 
         return false;
     bool clean = sp_index_position(&read, &position) == SP_OK && position.clean;
     sp_read_end(&read);
-    /* Without syncs LMDB's file is sound within one boot; after another only when it was closed in good order. */
+    /* Without syncs LMDB's file is sound within one boot; after another only when it was closed in
+     * good order. */
     if (!clean && strncmp(boot_id, position.boot_id, 36) != 0)
         return false;
     *ret_lsn = position.end.lsn;
     return position_holds(v, &position, ret_segment);
 }
 
-enum sp_status sp_volume_roll_index(struct sp_volume *v, const char *path, size_t map_bytes, bool rebuild,
-                                    struct sp_error *error)
+enum sp_status sp_volume_roll_index(struct sp_volume *v, const char *path, size_t map_bytes,
+                                    bool rebuild, struct sp_error *error)
 {
     enum sp_status status = rebuild ? sp_index_destroy(path, error) : SP_OK;
     size_t first = 0;
@@ -297,7 +323,8 @@ enum sp_status sp_volume_roll_index(struct sp_volume *v, const char *path, size_
     return status;
 }
 
-enum sp_status sp_volume_rebuild_footer(struct sp_volume *v, const struct sp_volume_segment *segment,
+enum sp_status sp_volume_rebuild_footer(struct sp_volume *v,
+                                        const struct sp_volume_segment *segment,
                                         struct sp_error *error)
 {
     struct source source;
@@ -308,7 +335,8 @@ enum sp_status sp_volume_rebuild_footer(struct sp_volume *v, const struct sp_vol
         return status;
     sp_footer_builder_reset(v->footer);
     sp_footer_builder_blocks(v->footer, source.blocks, segment->data_blocks);
-    if (sp_block_read(source.blocks + (size_t)(segment->data_blocks - 1) * SP_BLOCK_BYTES, &v->last_header) != SP_OK)
+    if (sp_block_read(source.blocks + (size_t)(segment->data_blocks - 1) * SP_BLOCK_BYTES,
+                      &v->last_header) != SP_OK)
         status = SP_CORRUPT;
     while (status == SP_OK && source_next(&source, &record, &place) == SP_OK) {
         struct sp_touched touched = {record.account, record.mailbox};

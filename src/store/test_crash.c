@@ -1,6 +1,7 @@
-/* The store on a simulated disk that crashes at every operation of a scripted workload, under each survivor policy, with
- * the index kept (the process died) and lost (the machine did): what was acknowledged is there, byte for byte; what was
- * not is there wholly or not at all; no UID is used twice; recovering twice changes nothing.
+/* The store on a simulated disk that crashes at every operation of a scripted workload, under each
+ * survivor policy, with the index kept (the process died) and lost (the machine did): what was
+ * acknowledged is there, byte for byte; what was not is there wholly or not at all; no UID is used
+ * twice; recovering twice changes nothing.
  *
  *   test_crash [--from N] [--step N]   starts at operation N, takes every N-th
  */
@@ -70,9 +71,10 @@ static void waiting_done(struct sp_commit *commit, enum sp_status status, const 
     w->answered = true;
 }
 
-/* Runs the script until it ends or is not acknowledged any more; steps in doubt are left in *ret_doubt. */
-static uint32_t run_script(struct sp_volume *volume, struct model *model, struct group *groups, uint32_t count,
-                           uint32_t from, struct group *ret_doubt)
+/* Runs the script until it ends or is not acknowledged any more; steps in doubt are left in
+ * *ret_doubt. */
+static uint32_t run_script(struct sp_volume *volume, struct model *model, struct group *groups,
+                           uint32_t count, uint32_t from, struct group *ret_doubt)
 {
     ret_doubt->count = 0;
     for (uint32_t g = from; g < count; g++) {
@@ -100,8 +102,8 @@ static uint32_t run_script(struct sp_volume *volume, struct model *model, struct
 
 static const char *index_path;
 
-static enum sp_status open_volume(struct sp_sim_world *world, const struct sp_uuid *id, bool rebuild,
-                                  struct sp_volume **ret, struct sp_error *error)
+static enum sp_status open_volume(struct sp_sim_world *world, const struct sp_uuid *id,
+                                  bool rebuild, struct sp_volume **ret, struct sp_error *error)
 {
     struct sp_volume_config config;
     sim_config(world, id, index_path, &config);

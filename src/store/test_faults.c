@@ -22,7 +22,8 @@ struct bench {
     uint32_t seed;
 };
 
-static enum sp_status open_again(struct bench *b, uint32_t absent, bool accept, struct sp_error *error)
+static enum sp_status open_again(struct bench *b, uint32_t absent, bool accept,
+                                 struct sp_error *error)
 {
     struct sp_volume_config config;
     sim_config(b->world, &b->id, index_path, &config);
@@ -50,8 +51,10 @@ static enum sp_status run(struct bench *b, struct step step)
 static enum sp_status deliver(struct bench *b)
 {
     b->seed++;
-    return run(b, (struct step){
-                      .type = STEP_DELIVER, .mailbox = b->seed % MODEL_MAILBOXES, .seed = b->seed, .body_bytes = 5000});
+    return run(b, (struct step){.type = STEP_DELIVER,
+                                .mailbox = b->seed % MODEL_MAILBOXES,
+                                .seed = b->seed,
+                                .body_bytes = 5000});
 }
 
 static struct bench *begin(void)
@@ -87,11 +90,12 @@ static enum sp_unit_state state_of(struct bench *b, uint32_t unit)
     return status.units[unit].state;
 }
 
-/* Each fault of one replica: the delivery under way succeeds, the spare is in its place, all is there after a restart
- * without the failed unit. */
+/* Each fault of one replica: the delivery under way succeeds, the spare is in its place, all is
+ * there after a restart without the failed unit. */
 static void test_replica_lost(void **state)
 {
-    static const enum sp_sim_fault faults[] = {SP_SIM_FAIL_WRITES, SP_SIM_FAIL_ALL, SP_SIM_GONE, SP_SIM_STALL};
+    static const enum sp_sim_fault faults[] = {SP_SIM_FAIL_WRITES, SP_SIM_FAIL_ALL, SP_SIM_GONE,
+                                               SP_SIM_STALL};
     (void)state;
     for (uint32_t victim = 0; victim < 2; victim++) {
         for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
@@ -127,8 +131,8 @@ static void test_stale_unit_alone(void **state)
     sp_sim_restart(b->world);
     assert_int_equal(open_again(b, 6, false, &error), SP_UNAVAILABLE);
     assert_non_null(strstr(error.why, "absent"));
-    /* With the spare that took part in the vote, the newest epoch is known; its one replica has the new LSNs, the stale
-     * unit the old ones. Two copies cannot be written: it opens for reading. */
+    /* With the spare that took part in the vote, the newest epoch is known; its one replica has the
+     * new LSNs, the stale unit the old ones. Two copies cannot be written: it opens for reading. */
     sp_sim_restart(b->world);
     assert_int_equal(open_again(b, 2, false, &error), SP_OK);
     assert_int_equal(deliver(b), SP_UNAVAILABLE);
@@ -223,10 +227,15 @@ static void test_rebuild(void **state)
     for (int i = 0; i < 100; i++) {
         assert_int_equal(deliver(b), SP_OK);
         if (i % 7 == 3)
-            assert_int_equal(run(b, (struct step){.type = STEP_FLAGS, .mailbox = 1, .uid = 1 + (uint32_t)i / 7, .flags = 3}),
+            assert_int_equal(run(b, (struct step){.type = STEP_FLAGS,
+                                                  .mailbox = 1,
+                                                  .uid = 1 + (uint32_t)i / 7,
+                                                  .flags = 3}),
                              SP_OK);
         if (i % 20 == 19)
-            assert_int_equal(run(b, (struct step){.type = STEP_EXPUNGE, .mailbox = 2, .uid = (uint32_t)i / 20}), SP_OK);
+            assert_int_equal(
+                run(b, (struct step){.type = STEP_EXPUNGE, .mailbox = 2, .uid = (uint32_t)i / 20}),
+                SP_OK);
     }
     for (int i = 0; i < 3; i++) {
         sp_volume_close(b->volume);
@@ -242,8 +251,9 @@ int main(void)
 {
     char template[] = "/tmp/sternpost-faults-XXXXXX";
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_replica_lost), cmocka_unit_test(test_stale_unit_alone), cmocka_unit_test(test_two_lost),
-        cmocka_unit_test(test_full),         cmocka_unit_test(test_rot),              cmocka_unit_test(test_refusal),
+        cmocka_unit_test(test_replica_lost), cmocka_unit_test(test_stale_unit_alone),
+        cmocka_unit_test(test_two_lost),     cmocka_unit_test(test_full),
+        cmocka_unit_test(test_rot),          cmocka_unit_test(test_refusal),
         cmocka_unit_test(test_rebuild),
     };
     snprintf(index_path, sizeof index_path, "%s", mkdtemp(template));

@@ -34,7 +34,8 @@ static enum sp_status deliver(struct sp_plan *plan, struct model *model, struct 
 {
     struct sp_mailbox mailbox;
     struct sp_account account;
-    enum sp_status status = sp_index_mailbox(sp_plan_read(plan), &model->account, step->mailbox + 1, &mailbox);
+    enum sp_status status =
+        sp_index_mailbox(sp_plan_read(plan), &model->account, step->mailbox + 1, &mailbox);
     if (status == SP_OK)
         status = sp_index_account(sp_plan_read(plan), &model->account, &account);
     if (status != SP_OK)
@@ -64,7 +65,8 @@ static enum sp_status deliver(struct sp_plan *plan, struct model *model, struct 
     buf = sp_plan_buf(plan);
     sp_message_write(&message, buf);
     step->uid = uid;
-    return sp_plan_emit(plan, SP_RECORD_MESSAGE, &model->account, step->mailbox + 1, sp_buf_slice(buf), NULL);
+    return sp_plan_emit(plan, SP_RECORD_MESSAGE, &model->account, step->mailbox + 1,
+                        sp_buf_slice(buf), NULL);
 }
 
 static enum sp_status change(struct sp_plan *plan, struct model *model, struct step *step)
@@ -81,20 +83,25 @@ static enum sp_status change(struct sp_plan *plan, struct model *model, struct s
                                         .system_flags = step->flags,
                                         .uids = {&span, 1}};
         sp_flags_change_write(&flags, buf);
-        return sp_plan_emit(plan, SP_RECORD_FLAGS, &model->account, step->mailbox + 1, sp_buf_slice(buf), NULL);
+        return sp_plan_emit(plan, SP_RECORD_FLAGS, &model->account, step->mailbox + 1,
+                            sp_buf_slice(buf), NULL);
     }
     struct sp_expunge expunge = {.modseq = account.row.modseq + 1, .uids = {&span, 1}};
     sp_expunge_write(&expunge, buf);
-    return sp_plan_emit(plan, SP_RECORD_EXPUNGE, &model->account, step->mailbox + 1, sp_buf_slice(buf), NULL);
+    return sp_plan_emit(plan, SP_RECORD_EXPUNGE, &model->account, step->mailbox + 1,
+                        sp_buf_slice(buf), NULL);
 }
 
 enum sp_status step_plan(struct sp_plan *plan, void *context)
 {
     struct step_context *c = context;
     switch (c->step->type) {
-    case STEP_ACCOUNT: return make_account(plan, c->model);
-    case STEP_DELIVER: return deliver(plan, c->model, c->step);
-    default: return change(plan, c->model, c->step);
+    case STEP_ACCOUNT:
+        return make_account(plan, c->model);
+    case STEP_DELIVER:
+        return deliver(plan, c->model, c->step);
+    default:
+        return change(plan, c->model, c->step);
     }
 }
 
@@ -109,7 +116,8 @@ void step_done(struct model *model, const struct step *step)
     struct model_message *message = &mailbox->messages[step->uid];
     switch (step->type) {
     case STEP_DELIVER:
-        sp_assert(message->state == MODEL_NONE && step->uid > mailbox->uid_highest); /* no UID twice */
+        sp_assert(message->state == MODEL_NONE &&
+                  step->uid > mailbox->uid_highest); /* no UID twice */
         *message = (struct model_message){MODEL_PRESENT, step->seed, 0};
         mailbox->uid_highest = step->uid;
         break;
@@ -125,8 +133,8 @@ void step_done(struct model *model, const struct step *step)
     }
 }
 
-static void check_body(struct sp_volume *volume, struct sp_reader *reader, const struct sp_body_row *row,
-                       uint32_t seed, uint64_t size)
+static void check_body(struct sp_volume *volume, struct sp_reader *reader,
+                       const struct sp_body_row *row, uint32_t seed, uint64_t size)
 {
     struct sp_slice bytes;
     struct sp_error error = {0};
@@ -151,13 +159,15 @@ static bool mailbox_agrees(const struct found *found, const struct model_mailbox
 {
     for (uint32_t uid = 1; uid < MODEL_UIDS; uid++) {
         const struct model_message *m = &mailbox->messages[uid];
-        if (found[uid].there != (m->state == MODEL_PRESENT) || (found[uid].there && found[uid].flags != m->flags))
+        if (found[uid].there != (m->state == MODEL_PRESENT) ||
+            (found[uid].there && found[uid].flags != m->flags))
             return false;
     }
     return true;
 }
 
-void model_check(struct sp_volume *volume, struct model *model, const struct step *maybe, uint32_t maybe_count)
+void model_check(struct sp_volume *volume, struct model *model, const struct step *maybe,
+                 uint32_t maybe_count)
 {
     struct sp_read read;
     struct sp_account account;
@@ -209,7 +219,8 @@ void model_check(struct sp_volume *volume, struct model *model, const struct ste
             uint64_t lsn, time_ns;
             if (!found[b][uid].there)
                 continue;
-            sp_assert(sp_index_message(&read, &model->account, b + 1, uid, &payload, &lsn, &time_ns) == SP_OK);
+            sp_assert(sp_index_message(&read, &model->account, b + 1, uid, &payload, &lsn,
+                                       &time_ns) == SP_OK);
             sp_assert(sp_message_read(payload, &arena, &message) == SP_OK);
             sp_assert(sp_index_body(&read, message.bodies.ptr[0], &row) == SP_OK);
             check_body(volume, reader, &row, model->mailboxes[b].messages[uid].seed, message.size);

@@ -12,7 +12,7 @@ enum model_state { MODEL_NONE, MODEL_PRESENT, MODEL_GONE };
 
 struct model_message {
     enum model_state state;
-    uint32_t seed;  /* of its body */
+    uint32_t seed; /* of its body */
     uint32_t flags;
 };
 
@@ -47,9 +47,11 @@ enum sp_status step_plan(struct sp_plan *plan, void *context);
 /* What an acknowledged step does to the model. */
 void step_done(struct model *model, const struct step *step);
 
-/* Holds the volume against the model: everything acknowledged is there, byte for byte, nothing else is, but for the
- * effect of `maybe` (may be NULL), which is there wholly or not at all; then the model takes it over. */
-void model_check(struct sp_volume *volume, struct model *model, const struct step *maybe, uint32_t maybe_count);
+/* Holds the volume against the model: everything acknowledged is there, byte for byte, nothing else
+ * is, but for the effect of `maybe` (may be NULL), which is there wholly or not at all; then the
+ * model takes it over. */
+void model_check(struct sp_volume *volume, struct model *model, const struct step *maybe,
+                 uint32_t maybe_count);
 
 /* A body's bytes from its seed. */
 void model_body(uint32_t seed, uint32_t bytes, uint8_t *ret_body);

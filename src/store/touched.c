@@ -1,4 +1,5 @@
-/* The set of mailboxes that the segment being written has changed: open addressing over an array in order. */
+/* The set of mailboxes that the segment being written has changed: open addressing over an array in
+ * order. */
 #include "base/checksum.h"
 #include "store/volume_internal.h"
 

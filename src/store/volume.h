@@ -1,17 +1,19 @@
 /* Volumes: one log on several units, with its index.
  *
- * Model. All changes go through one committer. A change is a *plan*: a function that the committer calls with the write
- * transaction in hand; it checks its preconditions and emits records, or refuses. Plans that wait at the same time share
- * one batch: their records are written and synced on all replicas in parallel, applied to the index in one
- * transaction, and only then is anyone answered. A batch is all or nothing, and so is each plan in it.
+ * Model. All changes go through one committer. A change is a *plan*: a function that the committer
+ * calls with the write transaction in hand; it checks its preconditions and emits records, or
+ * refuses. Plans that wait at the same time share one batch: their records are written and synced
+ * on all replicas in parallel, applied to the index in one transaction, and only then is anyone
+ * answered. A batch is all or nothing, and so is each plan in it.
  *
- * Faults. A replica that fails or stalls is ejected, a spare recruited, a new epoch begun, and the batch written there,
- * within the same commit: those who wait notice a pause. With too few units left the volume defers
- * (SP_UNAVAILABLE) or, with degraded_accept, goes on with fewer copies. Lack of space is SP_NO_SPACE and ejects nobody.
+ * Faults. A replica that fails or stalls is ejected, a spare recruited, a new epoch begun, and the
+ * batch written there, within the same commit: those who wait notice a pause. With too few units
+ * left the volume defers (SP_UNAVAILABLE) or, with degraded_accept, goes on with fewer copies. Lack
+ * of space is SP_NO_SPACE and ejects nobody.
  *
- * Threads. sp_volume_submit and everything about reading may be called by any thread. Plans and done callbacks run on
- * the committer's thread (with threaded = false: inside sp_volume_run_once, for tests and single-shot commands); they
- * must not block.
+ * Threads. sp_volume_submit and everything about reading may be called by any thread. Plans and
+ * done callbacks run on the committer's thread (with threaded = false: inside sp_volume_run_once,
+ * for tests and single-shot commands); they must not block.
  */
 #ifndef SP_STORE_VOLUME_H
 #define SP_STORE_VOLUME_H
@@ -38,20 +40,22 @@ struct sp_volume_config {
     uint32_t units_count;
     uint32_t min_copies;
     bool degraded_accept;
-    uint64_t segment_bytes;    /* 0: 64 MiB */
-    uint32_t unit_timeout_ms;  /* 0: 2000 */
-    uint32_t batch_plans_max;  /* 0: 1024 */
-    uint32_t queue_bytes_max;  /* of waiting commits by their weight; 0: 256 MiB */
-    const char *index_path;    /* a directory, made when missing */
-    size_t index_map_bytes;    /* 0: 64 GiB */
+    uint64_t segment_bytes;   /* 0: 64 MiB */
+    uint32_t unit_timeout_ms; /* 0: 2000 */
+    uint32_t batch_plans_max; /* 0: 1024 */
+    uint32_t queue_bytes_max; /* of waiting commits by their weight; 0: 256 MiB */
+    const char *index_path;   /* a directory, made when missing */
+    size_t index_map_bytes;   /* 0: 64 GiB */
     bool threaded;
-    bool index_rebuild;        /* throw the index away first */
-    void (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes); /* of a rebuild; may be NULL */
+    bool index_rebuild; /* throw the index away first */
+    void (*progress)(void *context, uint64_t done_bytes,
+                     uint64_t total_bytes); /* of a rebuild; may be NULL */
     void *progress_context;
 };
 
-/* Proves the newest epoch, adopts the tail, begins a new epoch, brings the index up to date. On failure the error says
- * what is missing and the units are closed. A volume whose units have never been used is begun (all must be present). */
+/* Proves the newest epoch, adopts the tail, begins a new epoch, brings the index up to date. On
+ * failure the error says what is missing and the units are closed. A volume whose units have never
+ * been used is begun (all must be present). */
 enum sp_status sp_volume_open(const struct sp_volume_config *config, struct sp_volume **ret_volume,
                               struct sp_error *error) SP_MUST_USE;
 /* Finishes the commits that wait, closes index and units. NULL is fine. */
@@ -63,12 +67,13 @@ struct sp_index *sp_volume_index(struct sp_volume *volume);
 
 struct sp_plan; /* in a plan: the way to the transaction */
 struct sp_commit {
-    /* Checks, then emits. Once it has emitted it must return SP_OK; any other status means that nothing happens. */
+    /* Checks, then emits. Once it has emitted it must return SP_OK; any other status means that
+     * nothing happens. */
     enum sp_status (*plan)(struct sp_plan *plan, struct sp_commit *commit);
-    /* Called once, after the sync (or the failure). The commit is the caller's again. why: for SP_UNAVAILABLE etc., a
-     * text for a person; may be empty. */
+    /* Called once, after the sync (or the failure). The commit is the caller's again. why: for
+     * SP_UNAVAILABLE etc., a text for a person; may be empty. */
     void (*done)(struct sp_commit *commit, enum sp_status status, const char *why);
-    size_t weight_bytes; /* about what it holds in memory: limits the queue */
+    size_t weight_bytes;    /* about what it holds in memory: limits the queue */
     struct sp_commit *next; /* the volume's while it waits */
     enum sp_status status;  /* likewise */
 };
@@ -78,17 +83,18 @@ void sp_volume_submit(struct sp_volume *volume, struct sp_commit *commit);
 bool sp_volume_run_once(struct sp_volume *volume);
 /* Submits and waits for the outcome: for commands and tests; never from a plan or a callback. */
 enum sp_status sp_volume_commit(struct sp_volume *volume,
-                                enum sp_status (*plan)(struct sp_plan *plan, void *context), void *context,
-                                struct sp_error *error) SP_MUST_USE;
+                                enum sp_status (*plan)(struct sp_plan *plan, void *context),
+                                void *context, struct sp_error *error) SP_MUST_USE;
 
 /* What the transaction sees, records of this batch included. */
 struct sp_read *sp_plan_read(struct sp_plan *plan);
 uint64_t sp_plan_time_ns(const struct sp_plan *plan);
-/* Appends a record to the batch and applies it. Chains are filled in: (account, mailbox) for messages, flags,
- * catalogues; (account, 0) for the account's own; (nil, 0) for the volume's; none for bodies. Only trouble of the
- * volume itself makes it fail, and then the whole batch fails. */
-enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type, const struct sp_uuid *account,
-                            uint32_t mailbox, struct sp_slice payload, uint64_t *ret_lsn) SP_MUST_USE;
+/* Appends a record to the batch and applies it. Chains are filled in: (account, mailbox) for
+ * messages, flags, catalogues; (account, 0) for the account's own; (nil, 0) for the volume's; none
+ * for bodies. Only trouble of the volume itself makes it fail, and then the whole batch fails. */
+enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type,
+                            const struct sp_uuid *account, uint32_t mailbox,
+                            struct sp_slice payload, uint64_t *ret_lsn) SP_MUST_USE;
 /* A buffer for building payloads, emptied at each call. */
 struct sp_buf *sp_plan_buf(struct sp_plan *plan);
 /* Memory until the plan returns. */
@@ -96,25 +102,35 @@ struct sp_arena *sp_plan_arena(struct sp_plan *plan);
 
 /* Called after each commit for each mailbox it changed, on the committer's thread. */
 void sp_volume_set_notify(struct sp_volume *volume,
-                          void (*notify)(void *context, const struct sp_uuid *account, uint32_t mailbox),
+                          void (*notify)(void *context, const struct sp_uuid *account,
+                                         uint32_t mailbox),
                           void *context);
 
 /* ---- Reading message bytes ---- */
 
-/* Reads bodies, verified, from whichever unit has them; keeps a window of blocks and the last decoded body, so that
- * reading bodies in the order of the log is fast. One thread at a time; make one for each worker. */
+/* Reads bodies, verified, from whichever unit has them; keeps a window of blocks and the last
+ * decoded body, so that reading bodies in the order of the log is fast. One thread at a time; make
+ * one for each worker. */
 struct sp_reader;
 struct sp_reader *sp_reader_new(struct sp_volume *volume) SP_MUST_USE;
 void sp_reader_free(struct sp_reader *reader);
-/* The decoded bytes [0, need) of the body record (need may exceed its size: all of it). *ret_bytes may hold more than
- * asked; valid until the reader's next call. SP_NOT_FOUND: the record is not in the log (lost); SP_CORRUPT: no unit has
- * it sound; SP_IO. */
-enum sp_status sp_reader_body(struct sp_reader *reader, const struct sp_body_row *row, uint64_t need,
-                              struct sp_slice *ret_bytes, struct sp_error *error) SP_MUST_USE;
+/* The decoded bytes [0, need) of the body record (need may exceed its size: all of it). *ret_bytes
+ * may hold more than asked; valid until the reader's next call. SP_NOT_FOUND: the record is not in
+ * the log (lost); SP_CORRUPT: no unit has it sound; SP_IO. */
+enum sp_status sp_reader_body(struct sp_reader *reader, const struct sp_body_row *row,
+                              uint64_t need, struct sp_slice *ret_bytes,
+                              struct sp_error *error) SP_MUST_USE;
 
 /* ---- Looking at it ---- */
 
-enum sp_unit_state { SP_UNIT_REPLICA, SP_UNIT_SPARE, SP_UNIT_WITNESS, SP_UNIT_EJECTED, SP_UNIT_STALE, SP_UNIT_ABSENT };
+enum sp_unit_state {
+    SP_UNIT_REPLICA,
+    SP_UNIT_SPARE,
+    SP_UNIT_WITNESS,
+    SP_UNIT_EJECTED,
+    SP_UNIT_STALE,
+    SP_UNIT_ABSENT
+};
 struct sp_volume_unit_status {
     char name[64];
     struct sp_uuid id;

@@ -6,7 +6,8 @@
  *   replay.c   segments into the index
  *   read.c     message bytes, verified
  *
- * Resilvering, scrubbing and compaction belong beside these: each reads segments by way of `segments` and read.c.
+ * Resilvering, scrubbing and compaction belong beside these: each reads segments by way of
+ * `segments` and read.c.
  */
 #ifndef SP_STORE_VOLUME_INTERNAL_H
 #define SP_STORE_VOLUME_INTERNAL_H
@@ -55,7 +56,8 @@ struct sp_volume {
     void (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_context;
 
-    /* The log's segments, ascending. Written by the committer, read by readers: under segments_lock. */
+    /* The log's segments, ascending. Written by the committer, read by readers: under
+     * segments_lock. */
     pthread_rwlock_t segments_lock;
     struct sp_volume_segment *segments;
     size_t segments_count, segments_capacity;
@@ -73,9 +75,10 @@ struct sp_volume {
     struct sp_manifest_segment *sealed; /* since the last manifest record */
     size_t sealed_count, sealed_capacity;
     uint32_t manifest_deltas;
-    bool write_abandoned; /* a unit was ejected that may still read the last write's buffer: it is left to it */
-    bool housekeeping; /* a segment began: catalogues and manifest are due */
-    bool writable;     /* an epoch is ours; false: the volume defers */
+    bool write_abandoned; /* a unit was ejected that may still read the last write's buffer: it is
+                             left to it */
+    bool housekeeping;    /* a segment began: catalogues and manifest are due */
+    bool writable;        /* an epoch is ours; false: the volume defers */
     char why_not[256];
 
     struct sp_index *index;
@@ -105,47 +108,54 @@ struct sp_vote {
     bool accepted;
     struct sp_segment_head head;
 };
-enum sp_status sp_vote_read(struct sp_unit *unit, struct sp_vote *ret_vote, struct sp_error *error) SP_MUST_USE;
+enum sp_status sp_vote_read(struct sp_unit *unit, struct sp_vote *ret_vote,
+                            struct sp_error *error) SP_MUST_USE;
 
-/* Begins a new epoch after v->end on the members that are replicas: promise and vote on a majority of all members,
- * then the first segment. Replicas that fail on the way are ejected, spares recruited. SP_UNAVAILABLE (why_not says
- * why; the volume then defers). */
+/* Begins a new epoch after v->end on the members that are replicas: promise and vote on a majority
+ * of all members, then the first segment. Replicas that fail on the way are ejected, spares
+ * recruited. SP_UNAVAILABLE (why_not says why; the volume then defers). */
 enum sp_status sp_log_begin_epoch(struct sp_volume *v) SP_MUST_USE;
 /* Makes replicas of spares until there are as many as wanted. */
 void sp_log_recruit(struct sp_volume *v);
 uint32_t sp_log_replicas(const struct sp_volume *v);
 void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const char *why);
-/* Writes v->batch at the end of the log, on all replicas. On SP_OK v->end is moved and the records are in the footer.
- * *ret_moved: the batch lies in another place than v->end foretold (an epoch began on the way). SP_UNAVAILABLE,
- * SP_NO_SPACE: nothing happened. */
+/* Writes v->batch at the end of the log, on all replicas. On SP_OK v->end is moved and the records
+ * are in the footer. *ret_moved: the batch lies in another place than v->end foretold (an epoch
+ * began on the way). SP_UNAVAILABLE, SP_NO_SPACE: nothing happened. */
 enum sp_status sp_log_append(struct sp_volume *v, bool *ret_moved) SP_MUST_USE;
 /* Seals the segment and begins the next when it is full. */
 enum sp_status sp_log_rotate_if_full(struct sp_volume *v) SP_MUST_USE;
-/* Writes the footer that `builder` holds behind the data blocks of a segment, on all replicas; failures there are left to
- * the next write to find. */
+/* Writes the footer that `builder` holds behind the data blocks of a segment, on all replicas;
+ * failures there are left to the next write to find. */
 enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segment,
                            const struct sp_block_header *last_header, uint64_t chain) SP_MUST_USE;
-enum sp_status sp_volume_add_segment(struct sp_volume *v, const struct sp_volume_segment *segment) SP_MUST_USE;
+enum sp_status sp_volume_add_segment(struct sp_volume *v,
+                                     const struct sp_volume_segment *segment) SP_MUST_USE;
 
 /* ---- touched.c ---- */
 
 struct sp_touched_set *sp_touched_set_new(void) SP_MUST_USE;
 void sp_touched_set_free(struct sp_touched_set *set);
-enum sp_status sp_touched_set_add(struct sp_touched_set *set, const struct sp_touched *mailbox) SP_MUST_USE;
+enum sp_status sp_touched_set_add(struct sp_touched_set *set,
+                                  const struct sp_touched *mailbox) SP_MUST_USE;
 size_t sp_touched_set_count(const struct sp_touched_set *set);
 const struct sp_touched *sp_touched_set_at(const struct sp_touched_set *set, size_t i);
 
 /* ---- replay.c ---- */
 
-/* Reads blocks [first, first + count) of a segment, each checked to be the one asked for, from whichever unit has it
- * sound. Bad or missing everywhere: SP_CORRUPT or SP_NOT_FOUND with the place in the error. */
-enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment, uint32_t first,
-                                     uint8_t *ret_blocks, uint32_t count, struct sp_error *error) SP_MUST_USE;
+/* Reads blocks [first, first + count) of a segment, each checked to be the one asked for, from
+ * whichever unit has it sound. Bad or missing everywhere: SP_CORRUPT or SP_NOT_FOUND with the place
+ * in the error. */
+enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                     uint32_t first, uint8_t *ret_blocks, uint32_t count,
+                                     struct sp_error *error) SP_MUST_USE;
 /* Opens the index and brings it to v->end. */
-enum sp_status sp_volume_roll_index(struct sp_volume *v, const char *path, size_t map_bytes, bool rebuild,
-                                    struct sp_error *error) SP_MUST_USE;
-/* Feeds a segment's records to the footer builder and the touched set, as if they had just been written. */
-enum sp_status sp_volume_rebuild_footer(struct sp_volume *v, const struct sp_volume_segment *segment,
+enum sp_status sp_volume_roll_index(struct sp_volume *v, const char *path, size_t map_bytes,
+                                    bool rebuild, struct sp_error *error) SP_MUST_USE;
+/* Feeds a segment's records to the footer builder and the touched set, as if they had just been
+ * written. */
+enum sp_status sp_volume_rebuild_footer(struct sp_volume *v,
+                                        const struct sp_volume_segment *segment,
                                         struct sp_error *error) SP_MUST_USE;
 
 /* ---- commit.c ---- */

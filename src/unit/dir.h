@@ -1,31 +1,34 @@
 /* The `dir` unit: a directory on a file system.
  *
- *   PATH/unit.id                       text: the unit's and its volume's UUID; locked (flock) while open
- *   PATH/vote                          replaced by rename
+ *   PATH/unit.id                       text: the unit's and its volume's UUID; locked (flock) while
+ * open PATH/vote                          replaced by rename
  *   PATH/segments/SSSSSSSSSSSSSSSS.GGGG.seg   hexadecimal segment and generation
  *   PATH/segments/NAME.tmp              being prepared; removed at open
  *
- * Segments are prepared with zeros before use, and written with O_DIRECT and RWF_DSYNC where the file system has them
- * (otherwise write + fdatasync), so that a commit is one device write that touches no metadata. A segment that is created
- * before its preparation has finished begins with a short prepared stretch, which writes extend by 1 MiB at a time: so
- * `blocks` in a list may be less or more than was asked for.
+ * Segments are prepared with zeros before use, and written with O_DIRECT and RWF_DSYNC where the
+ * file system has them (otherwise write + fdatasync), so that a commit is one device write that
+ * touches no metadata. A segment that is created before its preparation has finished begins with a
+ * short prepared stretch, which writes extend by 1 MiB at a time: so `blocks` in a list may be less
+ * or more than was asked for.
  *
- * A disk that hangs holds up the unit's own thread, never its caller: wait answers SP_TIMEOUT, other calls SP_IO after ten
- * seconds, and close returns at once. Such a unit stays locked (SP_CONFLICT) until the kernel gives the write back, so
- * that nobody writes where an old write may still land.
+ * A disk that hangs holds up the unit's own thread, never its caller: wait answers SP_TIMEOUT,
+ * other calls SP_IO after ten seconds, and close returns at once. Such a unit stays locked
+ * (SP_CONFLICT) until the kernel gives the write back, so that nobody writes where an old write may
+ * still land.
  */
 #ifndef SP_UNIT_DIR_H
 #define SP_UNIT_DIR_H
 
 #include "unit/unit.h"
 
-/* Makes PATH a unit of the volume. PATH may be missing or empty; anything else in it: SP_EXISTS, and nothing is
- * touched. */
-enum sp_status sp_unit_dir_init(const char *path, const struct sp_uuid *volume, struct sp_uuid *ret_unit,
+/* Makes PATH a unit of the volume. PATH may be missing or empty; anything else in it: SP_EXISTS,
+ * and nothing is touched. */
+enum sp_status sp_unit_dir_init(const char *path, const struct sp_uuid *volume,
+                                struct sp_uuid *ret_unit, struct sp_error *error) SP_MUST_USE;
+/* Opens it. expected_id: NULL or what unit.id must say (SP_INVALID otherwise). A path without
+ * unit.id is an absent unit: SP_UNAVAILABLE. Locked by another process: SP_CONFLICT. */
+enum sp_status sp_unit_dir_open(const char *path, const char *name,
+                                const struct sp_uuid *expected_id, struct sp_unit **ret_unit,
                                 struct sp_error *error) SP_MUST_USE;
-/* Opens it. expected_id: NULL or what unit.id must say (SP_INVALID otherwise). A path without unit.id is an absent
- * unit: SP_UNAVAILABLE. Locked by another process: SP_CONFLICT. */
-enum sp_status sp_unit_dir_open(const char *path, const char *name, const struct sp_uuid *expected_id,
-                                struct sp_unit **ret_unit, struct sp_error *error) SP_MUST_USE;
 
 #endif

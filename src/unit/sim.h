@@ -1,14 +1,16 @@
 /* The simulated unit: a disk in memory that fails on demand, for tests of the store.
  *
- * Model. A world holds disks and one operation counter. Every operation of every unit (create, write, sync, seal,
- * remove, vote) counts; at operation `crash_at` the world crashes: that operation and all later ones fail with SP_IO,
- * what was not synced is kept, dropped or torn by the survivor policy, and the units must be closed and opened again
- * (sp_sim_restart). Deterministic: all randomness comes from the seed. Writes complete inside write_start.
+ * Model. A world holds disks and one operation counter. Every operation of every unit (create,
+ * write, sync, seal, remove, vote) counts; at operation `crash_at` the world crashes: that
+ * operation and all later ones fail with SP_IO, what was not synced is kept, dropped or torn by the
+ * survivor policy, and the units must be closed and opened again (sp_sim_restart). Deterministic:
+ * all randomness comes from the seed. Writes complete inside write_start.
  *
- * Each call counts as two operations, the change and its sync: at a crash between them the change is unsynced. Changes
- * of metadata survive as a whole or not at all (a segment made or not, cut or not, the old vote or the new one). A write
- * that fails by a fault leaves some of its blocks behind, by the seed. As with `dir`, a unit that returned SP_IO from a
- * change refuses further ones until it is opened again, and a disk is open once at a time (SP_CONFLICT).
+ * Each call counts as two operations, the change and its sync: at a crash between them the change
+ * is unsynced. Changes of metadata survive as a whole or not at all (a segment made or not, cut or
+ * not, the old vote or the new one). A write that fails by a fault leaves some of its blocks
+ * behind, by the seed. As with `dir`, a unit that returned SP_IO from a change refuses further ones
+ * until it is opened again, and a disk is open once at a time (SP_CONFLICT).
  *
  * Threads. Units may be used as unit.h says; the functions here lock the world as well.
  */
@@ -23,27 +25,32 @@ enum sp_sim_survivors {
     SP_SIM_NONE,   /* nothing unsynced survives a crash */
     SP_SIM_ALL,    /* everything issued survives */
     SP_SIM_SUBSET, /* each unsynced block survives or not, by the seed */
-    SP_SIM_TORN,   /* each unsynced block survives up to a 512-byte sector boundary, the rest old or garbage */
+    SP_SIM_TORN,   /* each unsynced block survives up to a 512-byte sector boundary, the rest old or
+                      garbage */
 };
 
 struct sp_sim_world *sp_sim_world_new(uint64_t seed);
 void sp_sim_world_free(struct sp_sim_world *world);
 /* 0: never. Counted from the world's beginning. */
-void sp_sim_crash_at(struct sp_sim_world *world, uint64_t operation, enum sp_sim_survivors survivors);
+void sp_sim_crash_at(struct sp_sim_world *world, uint64_t operation,
+                     enum sp_sim_survivors survivors);
 uint64_t sp_sim_operations(const struct sp_sim_world *world);
 bool sp_sim_crashed(const struct sp_sim_world *world);
-/* After a crash (or a plain stop): applies the survivor policy, forgets the crash, lets units be opened again. */
+/* After a crash (or a plain stop): applies the survivor policy, forgets the crash, lets units be
+ * opened again. */
 void sp_sim_restart(struct sp_sim_world *world);
 
-/* Off at first: a write is synced within write_start, so that at a crash at most one unit has unsynced blocks. On: it is
- * synced by wait, so that a crash may find the same batch half written on several units. */
+/* Off at first: a write is synced within write_start, so that at a crash at most one unit has
+ * unsynced blocks. On: it is synced by wait, so that a crash may find the same batch half written
+ * on several units. */
 void sp_sim_overlap_writes(struct sp_sim_world *world, bool overlap);
 
-/* Makes (once) and opens disk number `disk` of the world as a unit. A disk outlives the units opened on it. */
-enum sp_status sp_sim_unit_init(struct sp_sim_world *world, uint32_t disk, const struct sp_uuid *volume,
-                                struct sp_uuid *ret_unit);
-enum sp_status sp_sim_unit_open(struct sp_sim_world *world, uint32_t disk, const char *name, struct sp_unit **ret_unit,
-                                struct sp_error *error) SP_MUST_USE;
+/* Makes (once) and opens disk number `disk` of the world as a unit. A disk outlives the units
+ * opened on it. */
+enum sp_status sp_sim_unit_init(struct sp_sim_world *world, uint32_t disk,
+                                const struct sp_uuid *volume, struct sp_uuid *ret_unit);
+enum sp_status sp_sim_unit_open(struct sp_sim_world *world, uint32_t disk, const char *name,
+                                struct sp_unit **ret_unit, struct sp_error *error) SP_MUST_USE;
 
 /* Faults, from now on. */
 enum sp_sim_fault {
@@ -56,6 +63,7 @@ enum sp_sim_fault {
 };
 void sp_sim_set_fault(struct sp_sim_world *world, uint32_t disk, enum sp_sim_fault fault);
 /* Flips bits in one stored block; false when there is no such block. */
-bool sp_sim_rot(struct sp_sim_world *world, uint32_t disk, uint64_t segment, uint32_t generation, uint32_t block);
+bool sp_sim_rot(struct sp_sim_world *world, uint32_t disk, uint64_t segment, uint32_t generation,
+                uint32_t block);
 
 #endif
