@@ -1,11 +1,13 @@
 /* Mail: carries out requests on a volume.
  *
- * Model. sp_mail_execute takes a request and, some time later, gives its reply to a callback, once, on whatever thread
- * finished it: the caller's own for reads, the volume's committer for changes (after the sync), a hashing thread for
- * passwords. Everything a request needs is in it; nothing of the store leaves this layer.
+ * Model. sp_mail_execute takes a request and, some time later, gives its reply to a callback, once,
+ * on whatever thread finished it: the caller's own for reads, the volume's committer for changes
+ * (after the sync), a hashing thread for passwords. Everything a request needs is in it; nothing of
+ * the store leaves this layer.
  *
- * Threads. Every function may be called by any thread. sp_mail_execute may block on the disk for reads (never on a
- * commit), so it is called from a worker, not from an event loop, unless sp_mail_is_quick says so.
+ * Threads. Every function may be called by any thread. sp_mail_execute may block on the disk for
+ * reads (never on a commit), so it is called from a worker, not from an event loop, unless
+ * sp_mail_is_quick says so.
  */
 #ifndef SP_MAIL_MAIL_H
 #define SP_MAIL_MAIL_H
@@ -23,9 +25,11 @@ struct sp_mail_config {
     uint32_t hash_queue_max;      /* logins that may wait for one; beyond: SP_UNAVAILABLE */
 };
 
-/* Owns request and reply after the call: must free both. reply is NULL when there was no memory for one. */
+/* Owns request and reply after the call: must free both. reply is NULL when there was no memory for
+ * one. */
 typedef void sp_mail_done(void *context, struct sp_request *request, struct sp_reply *reply);
-/* A mailbox changed. Called by the committer, once for each mailbox and batch, after the sync; must not block. */
+/* A mailbox changed. Called by the committer, once for each mailbox and batch, after the sync; must
+ * not block. */
 typedef void sp_mail_notify(void *context, const struct sp_uuid *account, uint32_t mailbox);
 
 enum sp_status sp_mail_open(const struct sp_mail_config *config, struct sp_mail **ret_mail,
@@ -33,13 +37,14 @@ enum sp_status sp_mail_open(const struct sp_mail_config *config, struct sp_mail 
 /* Waits for what is under way. The volume must still be running. NULL is fine. */
 void sp_mail_close(struct sp_mail *mail);
 
-void sp_mail_execute(struct sp_mail *mail, struct sp_request *request, sp_mail_done *done, void *context);
+void sp_mail_execute(struct sp_mail *mail, struct sp_request *request, sp_mail_done *done,
+                     void *context);
 /* True for types that neither block nor take long: they may be executed on an event loop. */
 bool sp_mail_is_quick(const struct sp_request *request);
 /* The session is gone: bodies it had put and not delivered are forgotten. */
 void sp_mail_session_ended(struct sp_mail *mail, uint64_t session);
-/* One listener for the process; NULL removes it, and then none is being called when this returns. Not from the listener
- * itself. */
+/* One listener for the process; NULL removes it, and then none is being called when this returns.
+ * Not from the listener itself. */
 void sp_mail_set_notify(struct sp_mail *mail, sp_mail_notify *notify, void *context);
 
 #endif

@@ -1,22 +1,25 @@
 /* What a session may ask of `mail`, and what it gets back: plain data, one table of requests.
  *
- * Model. A protocol session (src/proto) never sees the store. It fills a struct sp_request, gives it an operation id,
- * and hands it out as an event; some time later it gets a struct sp_reply with the same id. Nothing in either points
- * into the store: slices point into the arena of the request or of the reply, so that both can be written to a pipe
- * when sessions move into a sandboxed process, or to another node that owns the volume.
+ * Model. A protocol session (src/proto) never sees the store. It fills a struct sp_request, gives
+ * it an operation id, and hands it out as an event; some time later it gets a struct sp_reply with
+ * the same id. Nothing in either points into the store: slices point into the arena of the request
+ * or of the reply, so that both can be written to a pipe when sessions move into a sandboxed
+ * process, or to another node that owns the volume.
  *
- * Ownership. A request is heap-allocated with its own arena by sp_request_new; whoever takes it from a session owns it
- * until sp_request_free. A reply likewise (sp_reply_new / sp_reply_free); a session that is given a reply borrows it
- * for the call only.
+ * Ownership. A request is heap-allocated with its own arena by sp_request_new; whoever takes it
+ * from a session owns it until sp_request_free. A reply likewise (sp_reply_new / sp_reply_free); a
+ * session that is given a reply borrows it for the call only.
  *
  * Errors. reply->status is SP_OK or
- *   SP_NOT_FOUND    no such account, mailbox, message      SP_EXISTS    such a mailbox is there already
- *   SP_DENIED       wrong user or password, no right       SP_INVALID   malformed name or argument
- *   SP_LIMIT        a stated limit                         SP_CONFLICT  the mailbox is not the one it was (deleted, new UIDVALIDITY)
- *   SP_UNAVAILABLE  protected, degraded, overloaded        SP_NO_SPACE, SP_IO, SP_CORRUPT, SP_NO_MEMORY, SP_SHUTDOWN
- * and reply->text then says why, for a person. Every status but SP_OK means: nothing was changed.
+ *   SP_NOT_FOUND    no such account, mailbox, message      SP_EXISTS    such a mailbox is there
+ * already SP_DENIED       wrong user or password, no right       SP_INVALID   malformed name or
+ * argument SP_LIMIT        a stated limit                         SP_CONFLICT  the mailbox is not
+ * the one it was (deleted, new UIDVALIDITY) SP_UNAVAILABLE  protected, degraded, overloaded
+ * SP_NO_SPACE, SP_IO, SP_CORRUPT, SP_NO_MEMORY, SP_SHUTDOWN and reply->text then says why, for a
+ * person. Every status but SP_OK means: nothing was changed.
  *
- * Durability. The reply to a request that changes something comes after its records are synced on min_copies units.
+ * Durability. The reply to a request that changes something comes after its records are synced on
+ * min_copies units.
  */
 #ifndef SP_MAIL_REQUEST_H
 #define SP_MAIL_REQUEST_H
@@ -25,39 +28,44 @@
 #include "base/uuid.h"
 
 /* Limits that mail enforces; sessions should refuse earlier. */
-#define SP_MAILBOX_NAME_MAX    1000U   /* bytes of a mailbox path in UTF-8, '/' between levels */
-#define SP_ADDRESS_MAX         320U    /* local part 64 + @ + domain 255 */
-#define SP_KEYWORD_MAX         100U    /* bytes of a keyword */
-#define SP_KEYWORDS_MAX        56U     /* different keywords in a mailbox */
-#define SP_RECIPIENTS_MAX      1000U   /* of one delivery */
-#define SP_BODY_PIECE_MAX      262144U /* bytes in one SP_REQ_BODY_PUT, and the most that travels inline */
-#define SP_SECTION_PIECE_MAX   65536U  /* bytes of one section in one fetch reply; ask again for the rest */
+#define SP_MAILBOX_NAME_MAX 1000U /* bytes of a mailbox path in UTF-8, '/' between levels */
+#define SP_ADDRESS_MAX      320U  /* local part 64 + @ + domain 255 */
+#define SP_KEYWORD_MAX      100U  /* bytes of a keyword */
+#define SP_KEYWORDS_MAX     56U   /* different keywords in a mailbox */
+#define SP_RECIPIENTS_MAX   1000U /* of one delivery */
+#define SP_BODY_PIECE_MAX                                                                          \
+    262144U /* bytes in one SP_REQ_BODY_PUT, and the most that travels inline */
+#define SP_SECTION_PIECE_MAX                                                                       \
+    65536U /* bytes of one section in one fetch reply; ask again for the rest */
 #define SP_FETCH_REPLY_BYTES   262144U /* a fetch reply stops after the row that passes this */
 #define SP_SECTION_DEPTH_MAX   50U
 #define SP_REQUEST_ARENA_BYTES (8U << 20)
 #define SP_REPLY_ARENA_BYTES   (64U << 20)
 
 enum sp_request_type {
-    SP_REQ_AUTHENTICATE,    /* user, password                       -> account */
-    SP_REQ_RESOLVE,         /* address                              -> account; SP_NOT_FOUND: no such user;
-                                                                       SP_DENIED: not our domain */
-    SP_REQ_BODY_PUT,        /* body (0: a new one), bytes           -> body */
-    SP_REQ_BODY_DROP,       /* body                                 -> nothing; it is never named again */
-    SP_REQ_DELIVER,         /* body + bytes, sender, recipients     -> recipients' statuses */
-    SP_REQ_MAILBOX_LIST,    /* account                              -> mailboxes */
-    SP_REQ_MAILBOX_OPEN,    /* account, mailbox name                -> mailbox, ranges (UIDs), keywords */
-    SP_REQ_MAILBOX_STATUS,  /* account, mailbox name                -> mailbox */
-    SP_REQ_MAILBOX_CREATE,  /* account, name, special_use           -> mailbox */
-    SP_REQ_MAILBOX_DELETE,  /* account, name */
-    SP_REQ_MAILBOX_RENAME,  /* account, name, new_name */
-    SP_REQ_SUBSCRIBE,       /* account, name, subscribe */
-    SP_REQ_SYNC,            /* mailbox, since_modseq, uidnext       -> mailbox, ranges (new), rows (changed), gone */
-    SP_REQ_FETCH,           /* mailbox, ranges, want, sections      -> rows; more */
-    SP_REQ_STORE,           /* mailbox, ranges, op, flags, ...      -> modseq, failed */
-    SP_REQ_EXPUNGE,         /* mailbox, ranges                      -> modseq, ranges (expunged) */
-    SP_REQ_COPY,            /* mailbox, ranges, name, move          -> uidvalidity, ranges, new_ranges */
-    SP_REQ_APPEND,          /* account, name, messages[body+bytes]  -> uidvalidity, new_ranges */
-    SP_REQ_SEARCH,          /* mailbox, search program              -> ranges (UIDs, ascending) or uids (in order) */
+    SP_REQ_AUTHENTICATE, /* user, password                       -> account */
+    SP_REQ_RESOLVE,  /* address                              -> account; SP_NOT_FOUND: no such user;
+                                                                SP_DENIED: not our domain */
+    SP_REQ_BODY_PUT, /* body (0: a new one), bytes           -> body */
+    SP_REQ_BODY_DROP, /* body                                 -> nothing; it is never named again */
+    SP_REQ_DELIVER,   /* body + bytes, sender, recipients     -> recipients' statuses */
+    SP_REQ_MAILBOX_LIST, /* account                              -> mailboxes */
+    SP_REQ_MAILBOX_OPEN, /* account, mailbox name                -> mailbox, ranges (UIDs), keywords
+                          */
+    SP_REQ_MAILBOX_STATUS, /* account, mailbox name                -> mailbox */
+    SP_REQ_MAILBOX_CREATE, /* account, name, special_use           -> mailbox */
+    SP_REQ_MAILBOX_DELETE, /* account, name */
+    SP_REQ_MAILBOX_RENAME, /* account, name, new_name */
+    SP_REQ_SUBSCRIBE,      /* account, name, subscribe */
+    SP_REQ_SYNC,  /* mailbox, since_modseq, uidnext       -> mailbox, ranges (new), rows (changed),
+                     gone */
+    SP_REQ_FETCH, /* mailbox, ranges, want, sections      -> rows; more */
+    SP_REQ_STORE, /* mailbox, ranges, op, flags, ...      -> modseq, failed */
+    SP_REQ_EXPUNGE, /* mailbox, ranges                      -> modseq, ranges (expunged) */
+    SP_REQ_COPY,    /* mailbox, ranges, name, move          -> uidvalidity, ranges, new_ranges */
+    SP_REQ_APPEND,  /* account, name, messages[body+bytes]  -> uidvalidity, new_ranges */
+    SP_REQ_SEARCH,  /* mailbox, search program              -> ranges (UIDs, ascending) or uids (in
+                       order) */
     SP_REQ_TYPES,
 };
 
@@ -77,7 +85,8 @@ struct sp_mailbox_ref {
     uint32_t uidvalidity; /* checked: SP_CONFLICT when it is another */
 };
 
-/* System flags; bits from SP_FLAG_KEYWORD_0 on are the mailbox's keywords, in the order of its keyword list. */
+/* System flags; bits from SP_FLAG_KEYWORD_0 on are the mailbox's keywords, in the order of its
+ * keyword list. */
 #define SP_FLAG_SEEN      0x01U
 #define SP_FLAG_ANSWERED  0x02U
 #define SP_FLAG_FLAGGED   0x04U
@@ -109,8 +118,9 @@ struct sp_date {
     int16_t zone_min; /* as the client gave it, for INTERNALDATE */
 };
 
-/* A message's bytes on their way in: what was put before (0: nothing) followed by the bytes at hand. Messages up to
- * SP_BODY_PIECE_MAX travel whole in `bytes`; longer ones are put piece by piece first. */
+/* A message's bytes on their way in: what was put before (0: nothing) followed by the bytes at
+ * hand. Messages up to SP_BODY_PIECE_MAX travel whole in `bytes`; longer ones are put piece by
+ * piece first. */
 struct sp_incoming {
     uint64_t body;
     struct sp_slice bytes;
@@ -131,9 +141,9 @@ struct sp_append {
 #define SP_WANT_BODYSTRUCTURE 0x08U
 
 enum sp_section_kind {
-    SP_SECTION_ALL,        /* BODY[] or BODY[1.2] */
+    SP_SECTION_ALL, /* BODY[] or BODY[1.2] */
     SP_SECTION_HEADER,
-    SP_SECTION_FIELDS,     /* HEADER.FIELDS (fields) */
+    SP_SECTION_FIELDS, /* HEADER.FIELDS (fields) */
     SP_SECTION_FIELDS_NOT,
     SP_SECTION_TEXT,
     SP_SECTION_MIME,
@@ -149,9 +159,11 @@ struct sp_section {
 };
 
 struct sp_fetch_section {
-    enum sp_status status; /* SP_OK; SP_NOT_FOUND: no such part (NIL); SP_UNAVAILABLE: its bytes are missing */
+    enum sp_status
+        status; /* SP_OK; SP_NOT_FOUND: no such part (NIL); SP_UNAVAILABLE: its bytes are missing */
     uint64_t size;         /* bytes from `offset` on within `length`: the literal's length */
-    struct sp_slice bytes; /* the first of them, at most SP_SECTION_PIECE_MAX; ask for the rest with a larger offset */
+    struct sp_slice bytes; /* the first of them, at most SP_SECTION_PIECE_MAX; ask for the rest with
+                              a larger offset */
 };
 
 struct sp_row {
@@ -164,38 +176,39 @@ struct sp_row {
     uint8_t email_id[16];
     /* in IMAP's form, parentheses included; empty when not wanted */
     struct sp_slice envelope, bodystructure;
-    struct sp_fetch_section *sections; /* as many as the request has, same order; NULL when it has none */
+    struct sp_fetch_section
+        *sections; /* as many as the request has, same order; NULL when it has none */
 };
 
 /* ---- SEARCH: a program in prefix order ---- */
 
 enum sp_search_op {
     SP_SEARCH_ALL,
-    SP_SEARCH_AND,      /* `count` nodes follow as operands */
-    SP_SEARCH_OR,       /* `count` nodes follow */
-    SP_SEARCH_NOT,      /* one follows */
-    SP_SEARCH_UIDS,     /* ranges (a session turns sequence numbers into UIDs before) */
-    SP_SEARCH_FLAGS,    /* all system bits of `number` set */
-    SP_SEARCH_KEYWORD,  /* text: keyword */
-    SP_SEARCH_MODSEQ,   /* modseq >= number */
-    SP_SEARCH_LARGER,   /* size > number */
+    SP_SEARCH_AND,     /* `count` nodes follow as operands */
+    SP_SEARCH_OR,      /* `count` nodes follow */
+    SP_SEARCH_NOT,     /* one follows */
+    SP_SEARCH_UIDS,    /* ranges (a session turns sequence numbers into UIDs before) */
+    SP_SEARCH_FLAGS,   /* all system bits of `number` set */
+    SP_SEARCH_KEYWORD, /* text: keyword */
+    SP_SEARCH_MODSEQ,  /* modseq >= number */
+    SP_SEARCH_LARGER,  /* size > number */
     SP_SEARCH_SMALLER,
-    SP_SEARCH_BEFORE,   /* internal date's day (in its zone) < number; number: days since 1970 */
+    SP_SEARCH_BEFORE, /* internal date's day (in its zone) < number; number: days since 1970 */
     SP_SEARCH_ON,
     SP_SEARCH_SINCE,
     SP_SEARCH_SENTBEFORE, /* the Date field's, likewise */
     SP_SEARCH_SENTON,
     SP_SEARCH_SENTSINCE,
-    SP_SEARCH_OLDER,    /* WITHIN (RFC 5032): internal date <= now - number seconds */
+    SP_SEARCH_OLDER, /* WITHIN (RFC 5032): internal date <= now - number seconds */
     SP_SEARCH_YOUNGER,
-    SP_SEARCH_HEADER,   /* field contains text (empty text: the field is there) */
-    SP_SEARCH_FROM,     /* text in the envelope's field */
+    SP_SEARCH_HEADER, /* field contains text (empty text: the field is there) */
+    SP_SEARCH_FROM,   /* text in the envelope's field */
     SP_SEARCH_TO,
     SP_SEARCH_CC,
     SP_SEARCH_BCC,
     SP_SEARCH_SUBJECT,
-    SP_SEARCH_BODY,     /* text in the decoded text parts */
-    SP_SEARCH_TEXT,     /* ... or in the header */
+    SP_SEARCH_BODY, /* text in the decoded text parts */
+    SP_SEARCH_TEXT, /* ... or in the header */
 };
 struct sp_search_node {
     enum sp_search_op op;
@@ -208,9 +221,15 @@ struct sp_search_node {
 #define SP_SEARCH_NODES_MAX 1000U
 
 enum sp_sort_key {
-    SP_SORT_ARRIVAL, SP_SORT_CC, SP_SORT_DATE, SP_SORT_FROM, SP_SORT_SIZE, SP_SORT_SUBJECT, SP_SORT_TO,
+    SP_SORT_ARRIVAL,
+    SP_SORT_CC,
+    SP_SORT_DATE,
+    SP_SORT_FROM,
+    SP_SORT_SIZE,
+    SP_SORT_SUBJECT,
+    SP_SORT_TO,
 };
-#define SP_SORT_REVERSE 0x80U /* or-ed to a key in `sort` */
+#define SP_SORT_REVERSE  0x80U /* or-ed to a key in `sort` */
 #define SP_SORT_KEYS_MAX 16U
 enum sp_thread { SP_THREAD_NONE, SP_THREAD_ORDEREDSUBJECT, SP_THREAD_REFERENCES };
 
@@ -310,24 +329,26 @@ struct sp_reply {
     struct sp_slice text; /* why, when status is not SP_OK */
     struct sp_arena arena;
 
-    struct sp_uuid account;      /* AUTHENTICATE, RESOLVE */
-    uint64_t body;               /* BODY_PUT */
-    enum sp_status *recipients;  /* DELIVER: one for each recipient */
+    struct sp_uuid account;     /* AUTHENTICATE, RESOLVE */
+    uint64_t body;              /* BODY_PUT */
+    enum sp_status *recipients; /* DELIVER: one for each recipient */
     struct sp_mailbox_info *mailboxes;
-    uint32_t mailboxes_count;    /* LIST: all; OPEN, STATUS, CREATE, SYNC: one */
-    struct sp_slice *keywords;   /* OPEN, SYNC, FETCH: the mailbox's keyword list */
+    uint32_t mailboxes_count;  /* LIST: all; OPEN, STATUS, CREATE, SYNC: one */
+    struct sp_slice *keywords; /* OPEN, SYNC, FETCH: the mailbox's keyword list */
     uint32_t keywords_count;
-    uint32_t first_unseen_uid;   /* OPEN; 0: none */
-    struct sp_uid_ranges ranges; /* OPEN: all UIDs; SYNC: new; EXPUNGE: expunged; COPY: source; SEARCH: found */
-    struct sp_uid_ranges new_ranges; /* COPY, APPEND: in the target, pairwise in order with the source */
-    struct sp_uid_ranges gone;   /* SYNC: expunged since */
+    uint32_t first_unseen_uid; /* OPEN; 0: none */
+    struct sp_uid_ranges
+        ranges; /* OPEN: all UIDs; SYNC: new; EXPUNGE: expunged; COPY: source; SEARCH: found */
+    struct sp_uid_ranges
+        new_ranges;            /* COPY, APPEND: in the target, pairwise in order with the source */
+    struct sp_uid_ranges gone; /* SYNC: expunged since */
     struct sp_uid_ranges failed; /* STORE: MODIFIED by UNCHANGEDSINCE */
     struct sp_row *rows;         /* SYNC: changed flags; FETCH: ascending UIDs (those that exist) */
     uint32_t rows_count;
-    bool more;                   /* FETCH, SYNC: not all; go on after the last row's UID */
-    uint64_t modseq;             /* STORE, EXPUNGE: of the change; SEARCH: highest among the found */
-    uint32_t uidvalidity;        /* COPY, APPEND */
-    uint32_t *uids;              /* SEARCH with sort: in order */
+    bool more;            /* FETCH, SYNC: not all; go on after the last row's UID */
+    uint64_t modseq;      /* STORE, EXPUNGE: of the change; SEARCH: highest among the found */
+    uint32_t uidvalidity; /* COPY, APPEND */
+    uint32_t *uids;       /* SEARCH with sort: in order */
     uint32_t uids_count;
     struct sp_thread_node *threads;
     uint32_t threads_count;

@@ -1,0 +1,56 @@
+/* Accounts: addresses, credentials, and the commands that manage them.
+ *
+ * An address is kept in lower case, both parts; a local part that differs only by case is the same
+ * person. A credential holds the Argon2id string and, made from the same password, the keys of
+ * SCRAM-SHA-256, so that the password itself is never needed again.
+ *
+ * The functions for commands commit and wait: not from a plan, a callback or an event loop.
+ */
+#ifndef SP_MAIL_ACCOUNT_H
+#define SP_MAIL_ACCOUNT_H
+
+#include "store/volume.h"
+
+#define SP_PASSWORD_MAX 1024U
+#define SP_SCRAM_ITERATIONS                                                                        \
+    4096U /* RFC 7677, 4: the least; its keys are as guarded as the Argon2id string */
+
+/* Makes the account with INBOX, Drafts, Sent, Trash, Junk and Archive, all subscribed; its domain
+ * becomes one of ours. SP_EXISTS, SP_INVALID (address, password), SP_UNAVAILABLE, SP_NO_SPACE ...
+ */
+enum sp_status sp_account_add(struct sp_volume *volume, struct sp_slice address,
+                              struct sp_slice password, struct sp_uuid *ret_id,
+                              struct sp_error *error) SP_MUST_USE;
+/* SP_NOT_FOUND. */
+enum sp_status sp_account_set_password(struct sp_volume *volume, struct sp_slice address,
+                                       struct sp_slice password,
+                                       struct sp_error *error) SP_MUST_USE;
+/* Removes the account with all that is in it; asking whether that is meant is the caller's.
+ * SP_NOT_FOUND. */
+enum sp_status sp_account_remove(struct sp_volume *volume, struct sp_slice address,
+                                 struct sp_error *error) SP_MUST_USE;
+
+struct sp_account_summary {
+    struct sp_uuid id;
+    struct sp_slice address; /* lives for the call */
+    uint32_t mailboxes;
+    uint64_t messages, bytes;
+    bool protected_; /* its list of mailboxes has a gap */
+    uint32_t mailboxes_protected;
+};
+/* Calls back for each account, in no order that means anything. */
+enum sp_status sp_account_list(struct sp_volume *volume,
+                               void (*each)(void *context,
+                                            const struct sp_account_summary *summary),
+                               void *context, struct sp_error *error) SP_MUST_USE;
+
+/* Whose mail this address is, the form user+detail@domain included. address: any case.
+ * SP_NOT_FOUND: nobody's; SP_DENIED: not our domain; SP_INVALID: no address; SP_UNAVAILABLE: the
+ * list of accounts has a gap, and it may be in there. */
+enum sp_status sp_account_resolve(struct sp_read *read, struct sp_slice address,
+                                  struct sp_uuid *ret_id) SP_MUST_USE;
+
+/* A CREDENTIAL payload for a password. Slow by intent. SP_NO_MEMORY. */
+enum sp_status sp_credential_make(struct sp_slice password, struct sp_buf *buf) SP_MUST_USE;
+
+#endif

@@ -1,0 +1,25 @@
+/* AUTHENTICATE: passwords against Argon2id.
+ *
+ * Model. A hash takes 64 MiB and tens of milliseconds, so a few threads of their own do nothing
+ * else, and only so many logins may wait for them (beyond: SP_UNAVAILABLE, at once). A password
+ * that was right is remembered for an hour: not it, but a BLAKE2b of account, credential and
+ * password, keyed with a secret of this process. Since the credential is in the key, a changed
+ * password forgets the old one by itself. An unknown user costs a hash too, so that time does not
+ * tell who exists.
+ */
+#ifndef SP_MAIL_AUTH_H
+#define SP_MAIL_AUTH_H
+
+#include "mail/mail.h"
+
+struct sp_auth;
+
+#define SP_AUTH_REMEMBER_MS   3600000U
+#define SP_AUTH_REMEMBER_SETS 16384U /* of 4 entries each */
+
+enum sp_status sp_auth_new(const struct sp_mail_config *config,
+                           struct sp_auth **ret_auth) SP_MUST_USE;
+/* Answers what waits with SP_SHUTDOWN. */
+void sp_auth_free(struct sp_auth *auth);
+
+#endif

@@ -1,0 +1,154 @@
+/* STORE and EXPUNGE: one record each, for the messages that really change. */
+#include "mail/plan.h"
+
+/* What STORE asks for, in bits of the mailbox. */
+struct change {
+    uint64_t bits;
+    struct sp_slice_list names; /* keywords, as the mailbox spells them */
+};
+
+static uint64_t changed_flags(enum sp_store_op op, uint64_t flags, uint64_t bits)
+{
+    switch (op) {
+    case SP_STORE_ADD:
+        return flags | bits;
+    case SP_STORE_REMOVE:
+        return flags & ~bits;
+    case SP_STORE_REPLACE:
+        break;
+    }
+    return bits;
+}
+
+static enum sp_status resolve_change(struct sp_plan *plan, struct sp_op *op,
+                                     const struct sp_mailbox *mailbox, struct change *change)
+{
+    const struct sp_flag_set *set = &op->request->store.flags;
+    struct sp_keywords keywords;
+    sp_keywords_init(&keywords, mailbox);
+    if (op->request->store.op == SP_STORE_REMOVE) {
+        /* A name that the mailbox does not know is nowhere set. */
+        change->bits = set->system & SP_FLAG_SYSTEM;
+        for (uint32_t i = 0; i < set->keywords_count; i++) {
+            unsigned bit = sp_keywords_find(&keywords, set->keywords[i]);
+            if (bit)
+                change->bits |= 1ULL << bit;
+        }
+    } else {
+        enum sp_status status = sp_keywords_add_set(&keywords, set, &change->bits);
+        if (status)
+            return sp_op_refuse(op, status,
+                                status == SP_LIMIT ? "the mailbox has too many keywords"
+                                                   : "that is no keyword");
+    }
+    return sp_keywords_names(&keywords, change->bits, sp_plan_arena(plan), &change->names)
+               ? SP_OK
+               : SP_NO_MEMORY;
+}
+
+/* Which messages change, and which UNCHANGEDSINCE keeps from it. */
+static enum sp_status collect(struct sp_plan *plan, struct sp_op *op,
+                              const struct sp_mailbox *mailbox, uint64_t bits,
+                              struct sp_uid_list *changed, struct sp_uid_list *failed)
+{
+    const struct sp_request *request = op->request;
+    struct sp_range_walk walk;
+    struct sp_flag_row row;
+    enum sp_status status;
+    sp_range_walk_init(&walk, sp_plan_read(plan), mailbox, request->ranges, 0);
+    while ((status = sp_range_walk_next(&walk, &row)) == SP_OK) {
+        if (request->store.has_unchanged_since && row.modseq > request->store.unchanged_since)
+            sp_uid_list_add(failed, row.uid, row.uid);
+        else if (changed_flags(request->store.op, row.flags, bits) != row.flags)
+            sp_uid_list_add(changed, row.uid, row.uid);
+    }
+    sp_range_walk_end(&walk);
+    if (status != SP_EOF)
+        return status;
+    return changed->failed || failed->failed ? SP_NO_MEMORY : SP_OK;
+}
+
+static enum sp_status store_plan(struct sp_plan *plan, struct sp_op *op)
+{
+    static const uint8_t ops[] = {[SP_STORE_ADD] = SP_FLAGS_ADD,
+                                  [SP_STORE_REMOVE] = SP_FLAGS_REMOVE,
+                                  [SP_STORE_REPLACE] = SP_FLAGS_REPLACE};
+    struct sp_reply *reply = op->reply;
+    struct sp_arena *arena = sp_plan_arena(plan);
+    struct sp_uid_list changed = sp_uid_list(arena), failed = sp_uid_list(&reply->arena);
+    struct sp_mailbox mailbox;
+    struct change want = {0};
+    struct sp_flags_change record;
+    reply->modseq = 0;
+    enum sp_status status = sp_op_mailbox(op, sp_plan_read(plan), &mailbox);
+    if (status == SP_OK)
+        status = sp_plan_keep_mailbox(plan, &mailbox);
+    if (status == SP_OK)
+        status = resolve_change(plan, op, &mailbox, &want);
+    if (status == SP_OK)
+        status = collect(plan, op, &mailbox, want.bits, &changed, &failed);
+    if (status)
+        return status;
+    reply->failed = sp_uid_list_ranges(&failed);
+    if (!changed.count)
+        return SP_OK;
+
+    record = (struct sp_flags_change){.op = ops[op->request->store.op],
+                                      .system_flags = (uint32_t)(want.bits & SP_FLAG_SYSTEM),
+                                      .keywords = want.names};
+    if (!sp_uid_list_spans(&changed, arena, &record.uids))
+        return SP_NO_MEMORY;
+    status = sp_plan_next_modseq(plan, &mailbox.account, &record.modseq);
+    if (status)
+        return status;
+    uint64_t lsn;
+    struct sp_buf *buf = sp_plan_buf(plan);
+    sp_flags_change_write(&record, buf);
+    if (sp_buf_failed(buf))
+        return sp_op_refuse(op, SP_LIMIT, "too many messages at once");
+    reply->modseq = record.modseq;
+    return sp_plan_emit(plan, SP_RECORD_FLAGS, &mailbox.account, mailbox.row.id, sp_buf_slice(buf),
+                        &lsn);
+}
+
+void sp_op_store(struct sp_op *op)
+{
+    if (op->request->store.op > SP_STORE_REPLACE)
+        sp_op_finish(op, SP_INVALID);
+    else
+        sp_op_submit(op, store_plan, op->request->ranges.count * sizeof(struct sp_uid_range));
+}
+
+static enum sp_status expunge_plan(struct sp_plan *plan, struct sp_op *op)
+{
+    const struct sp_request *request = op->request;
+    struct sp_reply *reply = op->reply;
+    struct sp_uid_list gone = sp_uid_list(&reply->arena);
+    struct sp_range_walk walk;
+    struct sp_flag_row row;
+    struct sp_mailbox mailbox;
+    struct sp_span_list spans;
+    reply->modseq = 0;
+    enum sp_status status = sp_op_mailbox(op, sp_plan_read(plan), &mailbox);
+    if (status)
+        return status;
+    sp_range_walk_init(&walk, sp_plan_read(plan), &mailbox, request->ranges, 0);
+    while ((status = sp_range_walk_next(&walk, &row)) == SP_OK)
+        if (!request->expunge.deleted_only || row.flags & SP_FLAG_DELETED)
+            sp_uid_list_add(&gone, row.uid, row.uid);
+    sp_range_walk_end(&walk);
+    if (status != SP_EOF)
+        return status;
+    reply->ranges = sp_uid_list_ranges(&gone);
+    if (!gone.count && !gone.failed)
+        return SP_OK;
+    if (!sp_uid_list_spans(&gone, sp_plan_arena(plan), &spans))
+        return SP_NO_MEMORY;
+    status = sp_plan_next_modseq(plan, &mailbox.account, &reply->modseq);
+    return status ? status : sp_plan_emit_expunge(plan, &mailbox, reply->modseq, spans);
+}
+
+void sp_op_expunge(struct sp_op *op)
+{
+    sp_op_submit(op, expunge_plan, op->request->ranges.count * sizeof(struct sp_uid_range));
+}

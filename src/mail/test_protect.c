@@ -1,0 +1,211 @@
+/* What clients see when something is lost: never less than there was. */
+#include "mail/test_world.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#define MESSAGE SP_S("Subject: x\r\n\r\nbody\r\n")
+
+/* Applies a record whose chain does not hold, as a replay of a damaged log does. */
+static void break_chain(struct world *world, enum sp_record_type type,
+                        const struct sp_uuid *account, uint32_t mailbox,
+                        const struct sp_buf *payload)
+{
+    struct sp_apply apply;
+    assert_int_equal(sp_apply_begin(sp_volume_index(world->volume), true, &apply), SP_OK);
+    struct sp_record record = {.type = (uint8_t)type,
+                               .flags = SP_RECORD_CHAINED,
+                               .lsn = apply.position.end.lsn + 1,
+                               .time_ns = apply.position.time_ns,
+                               .account = *account,
+                               .mailbox = mailbox,
+                               .previous = apply.position.end.lsn + 1, /* no chain has it */
+                               .payload = sp_buf_slice(payload)};
+    struct sp_log_end end = apply.position.end;
+    assert_int_equal(sp_apply_record(&apply, &record, &(struct sp_place){0}), SP_OK);
+    assert_int_equal(sp_apply_commit(&apply, &end), SP_OK);
+}
+
+static enum sp_status ask_named(struct world *world, enum sp_request_type type, const char *name)
+{
+    struct sp_request *request = request_new(world, type);
+    request->name = text(request, name);
+    if (type == SP_REQ_MAILBOX_RENAME)
+        request->new_name = SP_S("elsewhere");
+    return ask_status(world, request);
+}
+
+static enum sp_status deliver(struct world *world, const char *recipient)
+{
+    struct sp_request *request = request_new(world, SP_REQ_DELIVER);
+    struct sp_slice to = sp_slice_str(recipient);
+    request->deliver.message.bytes = MESSAGE;
+    request->deliver.recipients = &to;
+    request->deliver.recipients_count = 1;
+    struct sp_reply *reply = ask(world, request);
+    enum sp_status status = reply->status ? reply->status : reply->recipients[0];
+    sp_reply_free(reply);
+    return status;
+}
+
+static enum sp_status resolve(struct world *world, const char *address)
+{
+    struct sp_request *request = request_new(world, SP_REQ_RESOLVE);
+    request->resolve.address = text(request, address);
+    return ask_status(world, request);
+}
+
+static void test_mailbox(void **state)
+{
+    static const enum sp_request_type refused[] = {SP_REQ_FETCH, SP_REQ_STORE,  SP_REQ_EXPUNGE,
+                                                   SP_REQ_SYNC,  SP_REQ_SEARCH, SP_REQ_COPY};
+    struct world *world = *state;
+    struct sp_search_node all = {.op = SP_SEARCH_ALL};
+    append(world, "INBOX", MESSAGE, 0, NULL, 0);
+    append(world, "Sent", MESSAGE, 0, NULL, 0);
+    struct sp_mailbox_ref inbox = open_mailbox(world, "INBOX");
+    struct sp_buf payload;
+    sp_buf_init(&payload, 1000);
+    sp_flags_change_write(&(struct sp_flags_change){.modseq = 1}, &payload);
+    break_chain(world, SP_RECORD_FLAGS, &world->alice, inbox.mailbox, &payload);
+    sp_buf_release(&payload);
+
+    for (int i = 0; i < 2; i++) {
+        struct sp_request *request =
+            request_new(world, i ? SP_REQ_MAILBOX_STATUS : SP_REQ_MAILBOX_OPEN);
+        request->name = SP_S("INBOX");
+        struct sp_reply *reply = ask(world, request);
+        assert_int_equal(reply->status, SP_UNAVAILABLE);
+        assert_int_equal(reply->mailboxes_count, 1);
+        assert_true(reply->mailboxes->protected_);
+        sp_reply_free(reply);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        struct sp_request *request = request_new(world, refused[i]);
+        request->mailbox = inbox;
+        request->ranges = range(request, 1, 1);
+        if (refused[i] == SP_REQ_SEARCH) {
+            request->search.nodes = &all;
+            request->search.nodes_count = 1;
+        }
+        request->name = SP_S("Sent");
+        assert_int_equal(ask_status(world, request), SP_UNAVAILABLE);
+    }
+    assert_int_equal(ask_named(world, SP_REQ_MAILBOX_RENAME, "INBOX"), SP_UNAVAILABLE);
+    /* The others are as they were, the list too; and mail comes in. */
+    assert_int_equal(ask_named(world, SP_REQ_MAILBOX_OPEN, "Sent"), SP_OK);
+    assert_int_equal(ask_status(world, request_new(world, SP_REQ_MAILBOX_LIST)), SP_OK);
+    assert_int_equal(deliver(world, ALICE), SP_OK);
+}
+
+static void test_mailbox_list(void **state)
+{
+    struct world *world = *state;
+    struct sp_buf payload;
+    sp_buf_init(&payload, 1000);
+    sp_subscribe_write(&(struct sp_subscribe){true, SP_S("x")}, &payload);
+    break_chain(world, SP_RECORD_SUBSCRIBE, &world->alice, 0, &payload);
+    sp_buf_release(&payload);
+
+    assert_int_equal(ask_status(world, request_new(world, SP_REQ_MAILBOX_LIST)), SP_UNAVAILABLE);
+    assert_int_equal(ask_named(world, SP_REQ_MAILBOX_OPEN, "INBOX"), SP_OK);
+    /* It may be one that is lost. */
+    assert_int_equal(ask_named(world, SP_REQ_MAILBOX_OPEN, "unknown"), SP_UNAVAILABLE);
+    assert_int_equal(ask_named(world, SP_REQ_MAILBOX_STATUS, "unknown"), SP_UNAVAILABLE);
+    assert_int_equal(ask_named(world, SP_REQ_MAILBOX_CREATE, "unknown"), SP_UNAVAILABLE);
+    assert_int_equal(ask_named(world, SP_REQ_MAILBOX_DELETE, "unknown"), SP_UNAVAILABLE);
+    assert_int_equal(ask_named(world, SP_REQ_MAILBOX_RENAME, "unknown"), SP_UNAVAILABLE);
+    assert_int_equal(deliver(world, ALICE), SP_OK);
+}
+
+static void test_account_list(void **state)
+{
+    struct world *world = *state;
+    static const struct sp_uuid nobody;
+    struct sp_error error;
+    struct sp_buf payload;
+    sp_buf_init(&payload, 1000);
+    sp_domain_record_write(&(struct sp_domain_record){SP_S("example.com")}, &payload);
+    break_chain(world, SP_RECORD_DOMAIN, &nobody, 0, &payload);
+    sp_buf_release(&payload);
+
+    assert_int_equal(resolve(world, ALICE), SP_OK);
+    assert_int_equal(resolve(world, "unknown@example.org"), SP_UNAVAILABLE);
+    assert_int_equal(resolve(world, "unknown@unknown.org"), SP_UNAVAILABLE);
+    assert_int_equal(deliver(world, "unknown@example.org"), SP_UNAVAILABLE);
+    struct sp_request *request = request_new(world, SP_REQ_AUTHENTICATE);
+    request->authenticate.user = text(request, "unknown@example.org");
+    request->authenticate.password = text(request, "x");
+    assert_int_equal(ask_status(world, request), SP_UNAVAILABLE);
+    assert_int_equal(
+        sp_account_add(world->volume, SP_S("unknown@example.org"), SP_S("x"), NULL, &error),
+        SP_UNAVAILABLE);
+}
+
+/* A body that no unit has sound: everything else of the message is served. */
+static void test_missing_body(void **state)
+{
+    struct world *world = *state;
+    static uint8_t bytes[60000];
+    sp_random_bytes(bytes, sizeof bytes); /* no codec makes it smaller */
+    append(world, "INBOX", sp_slice(bytes, sizeof bytes), 0, NULL, 0);
+    append(world, "INBOX", MESSAGE, 0, NULL, 0);
+
+    struct sp_mailbox_ref inbox = open_mailbox(world, "INBOX");
+    struct sp_read read;
+    struct sp_arena arena;
+    struct sp_slice payload;
+    struct sp_message message;
+    struct sp_body_row row;
+    uint64_t lsn, time_ns;
+    sp_arena_init(&arena, 65536);
+    assert_int_equal(sp_read_begin(sp_volume_index(world->volume), &read), SP_OK);
+    assert_int_equal(
+        sp_index_message(&read, &world->alice, inbox.mailbox, 1, &payload, &lsn, &time_ns), SP_OK);
+    assert_int_equal(sp_message_read(payload, &arena, &message), SP_OK);
+    assert_int_equal(sp_index_body(&read, message.bodies.ptr[0], &row), SP_OK);
+    sp_read_end(&read);
+    sp_arena_release(&arena);
+    for (uint32_t disk = 0; disk < 2; disk++)
+        assert_true(sp_sim_rot(world->disks, disk, row.place.segment, row.place.generation,
+                               row.place.block + 1));
+
+    struct sp_section section = {.kind = SP_SECTION_ALL, .length = UINT64_MAX};
+    struct sp_request *request = on_mailbox(world, SP_REQ_FETCH, "INBOX", 1, 2);
+    request->fetch.want = SP_WANT_META | SP_WANT_ENVELOPE;
+    request->fetch.sections = &section;
+    request->fetch.sections_count = 1;
+    struct sp_reply *reply = ask(world, request);
+    assert_int_equal(reply->status, SP_OK);
+    assert_int_equal(reply->rows_count, 2);
+    assert_int_equal(reply->rows[0].size, sizeof bytes);
+    assert_true(reply->rows[0].envelope.len > 0);
+    assert_int_equal(reply->rows[0].sections->status, SP_UNAVAILABLE);
+    assert_int_equal(reply->rows[1].sections->status, SP_OK);
+    assert_true(sp_slice_eq(reply->rows[1].sections->bytes, MESSAGE));
+    sp_reply_free(reply);
+
+    struct sp_search_node node = {.op = SP_SEARCH_BODY, .text = SP_S("body")};
+    request = on_mailbox(world, SP_REQ_SEARCH, "INBOX", 1, 2);
+    request->search.nodes = &node;
+    request->search.nodes_count = 1;
+    reply = ask(world, request);
+    assert_ranges(reply->ranges, "2");
+    free_ok(reply);
+}
+
+#define ON_WORLD(test) cmocka_unit_test_setup_teardown(test, world_setup, world_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_WORLD(test_mailbox),
+        ON_WORLD(test_mailbox_list),
+        ON_WORLD(test_account_list),
+        ON_WORLD(test_missing_body),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
