@@ -1,0 +1,124 @@
+/* LOGIN, AUTHENTICATE PLAIN (RFC 4616, RFC 4959), STARTTLS. */
+#include "proto/imap/state.h"
+
+#include <sodium.h>
+
+#define PLAIN_BYTES_MAX 2048U
+
+static void on_login(struct sp_imap *s, const struct sp_reply *reply)
+{
+    if (reply->status == SP_OK) {
+        s->authenticated = true;
+        s->account = reply->account;
+        s->bad_count = 0;
+        struct sp_buf *final = sp_imap_final(s);
+        sp_buf_add(final, SP_S("OK [CAPABILITY"));
+        sp_imap_add_capability(s, final);
+        sp_buf_add(final, SP_S("] Logged in\r\n"));
+        sp_imap_end(s);
+    } else if (reply->status == SP_DENIED || reply->status == SP_NOT_FOUND ||
+               reply->status == SP_INVALID) {
+        unsigned count = ++s->bad_count;
+        sp_imap_finish(s, "NO [AUTHENTICATIONFAILED] Wrong user name or password");
+        if (count >= SP_IMAP_BAD_PREAUTH_MAX)
+            sp_imap_bye(s, "Too many failed logins");
+    } else {
+        sp_imap_refuse(s, reply, "UNAVAILABLE");
+    }
+}
+
+static void log_in(struct sp_imap *s, struct sp_slice user, struct sp_slice password)
+{
+    struct sp_request *request = sp_imap_request(s, SP_REQ_AUTHENTICATE);
+    if (!request)
+        return;
+    request->authenticate.user = sp_arena_copy(&request->arena, user);
+    request->authenticate.password = sp_arena_copy(&request->arena, password);
+    if ((user.len && !request->authenticate.user.ptr) ||
+        (password.len && !request->authenticate.password.ptr))
+        sp_imap_abandon(s, request);
+    else
+        sp_imap_submit(s, request, on_login);
+}
+
+/* Whether passwords may be sent here; ends the command if not. */
+static bool is_private(struct sp_imap *s)
+{
+    if (s->peer.tls || s->peer.cleartext_ok)
+        return true;
+    s->bad_count++;
+    sp_imap_finish(s, "NO [PRIVACYREQUIRED] Passwords are accepted under TLS only");
+    if (s->bad_count >= SP_IMAP_BAD_PREAUTH_MAX)
+        sp_imap_bye(s, "Too many failed logins");
+    return false;
+}
+
+void sp_imap_run_login(struct sp_imap *s)
+{
+    if (is_private(s))
+        log_in(s, s->command.login.user, s->command.login.password);
+}
+
+/* [authzid] NUL authcid NUL password, in base64. To act for somebody else is not offered. */
+static void plain(struct sp_imap *s, struct sp_slice base64)
+{
+    uint8_t bytes[PLAIN_BYTES_MAX];
+    size_t len = 0;
+    bool decoded = sodium_base642bin(bytes, sizeof bytes, (const char *)base64.ptr, base64.len,
+                                     NULL, &len, NULL, sodium_base64_VARIANT_ORIGINAL) == 0;
+    struct sp_slice text = sp_slice(bytes, len);
+    size_t first = decoded ? sp_slice_find(text, 0) : SIZE_MAX;
+    struct sp_slice user = first == SIZE_MAX ? text : sp_slice_from(text, first + 1);
+    size_t second = first == SIZE_MAX ? SIZE_MAX : sp_slice_find(user, 0);
+    if (second == SIZE_MAX || sp_slice_find(sp_slice_from(user, second + 1), 0) != SIZE_MAX) {
+        sp_imap_bad(s, "Malformed PLAIN response");
+    } else {
+        struct sp_slice password = sp_slice_from(user, second + 1),
+                        other = sp_slice_sub(text, 0, first);
+        user = sp_slice_sub(user, 0, second);
+        if (other.len && !sp_slice_eq(other, user))
+            sp_imap_finish(s,
+                           "NO [AUTHORIZATIONFAILED] Logging in for another user is not supported");
+        else
+            log_in(s, user, password);
+    }
+    sodium_memzero(bytes, sizeof bytes);
+}
+
+void sp_imap_run_authenticate(struct sp_imap *s)
+{
+    struct sp_slice initial = s->command.authenticate.initial;
+    if (!is_private(s))
+        return;
+    if (!sp_slice_eq_nocase(s->command.authenticate.mechanism, SP_S("PLAIN"))) {
+        sp_imap_finish(s, "NO [CANNOT] Only PLAIN is supported");
+    } else if (!s->command.authenticate.has_initial) {
+        sp_buf_add(&s->out, SP_S("+ \r\n"));
+        sp_imap_read_on(s, SP_IMAP_SASL);
+    } else {
+        plain(s, sp_slice_eq(initial, SP_S("=")) ? (struct sp_slice){0} : initial);
+    }
+}
+
+void sp_imap_sasl_line(struct sp_imap *s, struct sp_slice line)
+{
+    s->phase = SP_IMAP_RUNNING;
+    if (sp_slice_eq(line, SP_S("*")))
+        sp_imap_bad(s, "AUTHENTICATE cancelled");
+    else
+        plain(s, line);
+}
+
+/* Whatever was sent behind the command came in the clear, perhaps from somebody else: it is thrown
+ * away. */
+void sp_imap_run_starttls(struct sp_imap *s)
+{
+    if (s->peer.tls || !s->env->tls_available) {
+        sp_imap_bad(s, s->peer.tls ? "TLS is active already" : "TLS is not available");
+        return;
+    }
+    sp_buf_add(sp_imap_final(s), SP_S("OK Begin TLS negotiation now\r\n"));
+    sp_imap_conclude(s);
+    sp_buf_release(&s->in);
+    s->phase = SP_IMAP_TLS;
+}

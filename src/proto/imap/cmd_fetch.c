@@ -1,0 +1,578 @@
+/* FETCH (RFC 3501, 6.4.5 and 7.4.2), and the flags that STORE reports.
+ *
+ * One request is under way at a time. `mail` answers with some rows and says whether there are
+ * more; they are asked for when the output has nearly been sent. Of a section above
+ * SP_SECTION_PIECE_MAX the reply has the first piece alone. What comes behind it in the output is
+ * kept aside, with a gap where the rest belongs:
+ *
+ *     out:  ... BODY[] {200000}\r\n<65536 bytes>
+ *     held: )\r\n* 8 FETCH (BODY[] {70000}\r\n<65536 bytes> )\r\n* 9 FETCH ...
+ *           ^ gap 0: 134464 bytes                         ^ gap 1: 4464 bytes
+ *
+ * The rest is asked for a few pieces at a time and goes out directly; then follows what was held up
+ * to the next gap.
+ *
+ * Messages whose \Seen this FETCH sets are collected from each reply, and stored when it has gone
+ * out. */
+#include "proto/imap/state.h"
+
+#include "mime/mime.h"
+#include "proto/imap/respond.h"
+
+#include <stdlib.h>
+
+#define PIECES_AT_ONCE 4U
+#define ROW_BYTES      256U /* of a row without its strings and keywords, at most */
+
+/* What makes a response worth its while without any string. */
+#define SMALL_ITEMS                                                                                \
+    (SP_IMAP_ITEM_FLAGS | SP_IMAP_ITEM_MODSEQ | SP_IMAP_ITEM_INTERNALDATE | SP_IMAP_ITEM_SIZE)
+
+struct gap {
+    size_t at; /* in held */
+    uint32_t uid;
+    uint32_t section;
+    uint64_t done, left; /* bytes of the literal */
+};
+
+struct read_row {
+    uint32_t uid;
+    uint64_t flags;
+};
+
+enum fetch_step {
+    STEP_WAITS, /* for a reply */
+    STEP_ROWS,  /* there are more rows to ask for */
+    STEP_SEEN,  /* \Seen is to be stored */
+    STEP_END,
+};
+
+struct sp_imap_fetch {
+    unsigned items;
+    const struct sp_imap_fetch_args *args; /* NULL: STORE's report, whose response is prepared */
+    struct sp_uid_ranges ranges;           /* what is still to be asked for */
+    uint64_t modseq;                       /* of the change that is reported */
+    uint32_t rows_missing; /* of a sequence set: messages that have not been seen in a reply */
+    bool unavailable;      /* something could not be had */
+    bool more;
+    enum fetch_step step;
+    /* Behind an unfinished literal. */
+    struct sp_buf held;
+    size_t held_sent;
+    struct gap *gaps; /* heap */
+    uint32_t gaps_count, gaps_next, gaps_capacity;
+    struct read_row *read; /* heap: rows that this reply set \Seen of, or will */
+    uint32_t read_count, read_capacity;
+};
+
+void sp_imap_fetch_release(struct sp_imap *s)
+{
+    struct sp_imap_fetch *fetch = s->fetch;
+    if (!fetch)
+        return;
+    sp_buf_release(&fetch->held);
+    free(fetch->gaps);
+    free(fetch->read);
+    s->fetch = NULL;
+}
+
+bool sp_imap_in_literal(const struct sp_imap *s)
+{
+    return s->fetch && s->fetch->gaps_next < s->fetch->gaps_count;
+}
+
+/* ---- Rows ---- */
+
+static uint8_t *put_item(uint8_t *at, const char *name)
+{
+    return sp_imap_put(at, sp_slice_str(name));
+}
+
+/* The items that have a small, known size. */
+static void add_small_items(const struct sp_imap *s, struct sp_buf *to, const struct sp_row *row,
+                            unsigned items, uint32_t seq)
+{
+    const struct sp_imap_selected *selected = s->selected;
+    if (!sp_buf_reserve(to, ROW_BYTES + selected->keywords_bytes))
+        return;
+    uint8_t *start = to->ptr + to->len, *at = put_item(start, "* ");
+    at = sp_imap_put_decimal(at, seq);
+    at = put_item(at, " FETCH (");
+    if (items & SP_IMAP_ITEM_UID) {
+        at = put_item(at, "UID ");
+        at = sp_imap_put_decimal(at, row->uid);
+        *at++ = ' ';
+    }
+    if (items & SP_IMAP_ITEM_FLAGS) {
+        at = put_item(at, "FLAGS ");
+        at = sp_imap_put_flags(at, row->flags, selected->keywords, selected->keywords_count);
+        *at++ = ' ';
+    }
+    if (items & SP_IMAP_ITEM_MODSEQ) {
+        at = put_item(at, "MODSEQ (");
+        at = sp_imap_put_decimal(at, row->modseq);
+        at = put_item(at, ") ");
+    }
+    if (items & SP_IMAP_ITEM_INTERNALDATE) {
+        at = put_item(at, "INTERNALDATE ");
+        at = sp_imap_put_date(at, row->date);
+        *at++ = ' ';
+    }
+    if (items & SP_IMAP_ITEM_SIZE) {
+        at = put_item(at, "RFC822.SIZE ");
+        at = sp_imap_put_decimal(at, row->size);
+        *at++ = ' ';
+    }
+    to->len += (size_t)(at - start);
+}
+
+/* A string that `mail` keeps in IMAP's form. False: it is not there. */
+static bool add_stored(struct sp_buf *to, const char *name, struct sp_slice wire)
+{
+    if (!wire.len)
+        return false;
+    sp_buf_add_str(to, name);
+    sp_buf_add(to, wire);
+    sp_buf_add_byte(to, ' ');
+    return true;
+}
+
+static bool add_body(struct sp_buf *to, struct sp_slice bodystructure)
+{
+    size_t start = to->len;
+    sp_buf_add_str(to, "BODY ");
+    if (sp_mime_write_body(bodystructure, to) != SP_OK) {
+        to->len = start;
+        return false;
+    }
+    sp_buf_add_byte(to, ' ');
+    return true;
+}
+
+static bool add_gap(struct sp_imap_fetch *fetch, uint32_t uid, uint32_t section,
+                    const struct sp_fetch_section *part)
+{
+    if (fetch->gaps_count == fetch->gaps_capacity) {
+        uint32_t capacity = fetch->gaps_capacity ? fetch->gaps_capacity * 2 : 4;
+        struct gap *gaps = realloc(fetch->gaps, capacity * sizeof *gaps);
+        if (!gaps)
+            return false;
+        fetch->gaps = gaps;
+        fetch->gaps_capacity = capacity;
+    }
+    fetch->gaps[fetch->gaps_count++] = (struct gap){
+        .at = fetch->held.len,
+        .uid = uid,
+        .section = section,
+        .done = part->bytes.len,
+        .left = part->size - part->bytes.len,
+    };
+    return true;
+}
+
+/* Where what comes next is to be written. */
+static struct sp_buf *target(struct sp_imap *s)
+{
+    return s->fetch->gaps_count ? &s->fetch->held : &s->out;
+}
+
+/* One body section. False: it cannot be had. A literal that cannot be completed closes the session.
+ */
+static bool add_section(struct sp_imap *s, uint32_t uid, uint32_t index,
+                        const struct sp_fetch_section *part)
+{
+    struct sp_buf *to = target(s);
+    bool missing = part->status == SP_NOT_FOUND;
+    if ((part->status != SP_OK && !missing) || part->bytes.len > part->size)
+        return false;
+    sp_buf_add(to, s->fetch->args->labels[index]);
+    if (missing) {
+        sp_buf_add(to, SP_S(" NIL "));
+        return true;
+    }
+    sp_buf_add(to, SP_S(" {"));
+    sp_buf_add_decimal(to, part->size);
+    sp_buf_add(to, SP_S("}\r\n"));
+    sp_buf_add(to, part->bytes);
+    if (part->bytes.len < part->size && !add_gap(s->fetch, uid, index, part)) {
+        sp_imap_abort(s);
+        return false;
+    }
+    sp_buf_add_byte(target(s), ' ');
+    return true;
+}
+
+static bool will_read(struct sp_imap_fetch *fetch, const struct sp_row *row)
+{
+    if (fetch->read_count == fetch->read_capacity) {
+        uint32_t capacity = fetch->read_capacity ? fetch->read_capacity * 2 : 16;
+        struct read_row *read = realloc(fetch->read, capacity * sizeof *read);
+        if (!read)
+            return false;
+        fetch->read = read;
+        fetch->read_capacity = capacity;
+    }
+    fetch->read[fetch->read_count++] = (struct read_row){row->uid, row->flags};
+    return true;
+}
+
+/* False: the session has ended. */
+static bool add_row(struct sp_imap *s, const struct sp_row *row, uint32_t seq)
+{
+    struct sp_imap_fetch *fetch = s->fetch;
+    const struct sp_imap_fetch_args *args = fetch->args;
+    struct sp_buf *to = target(s);
+    size_t start = to->len;
+    bool whole = true, reads = false;
+    add_small_items(s, to, row, fetch->items, seq);
+    size_t empty = to->len;
+    if (fetch->items & SP_IMAP_ITEM_ENVELOPE)
+        whole &= add_stored(to, "ENVELOPE ", row->envelope);
+    if (fetch->items & SP_IMAP_ITEM_BODYSTRUCTURE)
+        whole &= add_stored(to, "BODYSTRUCTURE ", row->bodystructure);
+    if (fetch->items & SP_IMAP_ITEM_BODY)
+        whole &= row->bodystructure.len && add_body(to, row->bodystructure);
+    uint32_t sections = !args ? 0 : row->sections ? args->sections_count : 0;
+    whole &= !args || row->sections || !args->sections_count;
+    for (uint32_t i = 0; i < sections; i++) {
+        bool added = add_section(s, row->uid, i, &row->sections[i]);
+        if (s->phase == SP_IMAP_CLOSED)
+            return false;
+        whole &= added;
+        reads |= added && ((args->reads >> i) & 1);
+    }
+    fetch->unavailable |= !whole;
+    struct sp_buf *end = target(s);
+    if (!whole && end == to && to->len == empty && !(fetch->items & SMALL_ITEMS)) {
+        to->len = start; /* nothing of it could be had */
+        return true;
+    }
+    if (sp_buf_failed(to) || sp_buf_failed(end)) {
+        sp_imap_abort(s);
+        return false;
+    }
+    if (end->len && end->ptr[end->len - 1] == ' ')
+        end->len--;
+    sp_buf_add(end, SP_S(")\r\n"));
+    if (reads && !(row->flags & SP_FLAG_SEEN) && !s->selected->read_only && !will_read(fetch, row))
+        fetch->unavailable = true;
+    return true;
+}
+
+/* ---- Asking ---- */
+
+static unsigned wants(unsigned items)
+{
+    unsigned want = SP_WANT_FLAGS;
+    if (items & (SP_IMAP_ITEM_INTERNALDATE | SP_IMAP_ITEM_SIZE))
+        want |= SP_WANT_META;
+    if (items & SP_IMAP_ITEM_ENVELOPE)
+        want |= SP_WANT_ENVELOPE;
+    if (items & (SP_IMAP_ITEM_BODY | SP_IMAP_ITEM_BODYSTRUCTURE))
+        want |= SP_WANT_BODYSTRUCTURE;
+    return want;
+}
+
+/* A section as the client named it, its fields copied to the request. */
+static bool copy_section(struct sp_arena *arena, const struct sp_section *from,
+                         struct sp_section *ret_to)
+{
+    *ret_to = *from;
+    ret_to->fields = sp_arena_array(arena, from->fields_count, sizeof *from->fields);
+    if (!ret_to->fields)
+        return false;
+    for (uint32_t i = 0; i < from->fields_count; i++) {
+        ret_to->fields[i] = sp_arena_copy(arena, from->fields[i]);
+        if (!ret_to->fields[i].ptr && from->fields[i].len)
+            return false;
+    }
+    return true;
+}
+
+static void on_rows(struct sp_imap *s, const struct sp_reply *reply);
+static void on_pieces(struct sp_imap *s, const struct sp_reply *reply);
+static void on_seen(struct sp_imap *s, const struct sp_reply *reply);
+
+static void ask_for_rows(struct sp_imap *s)
+{
+    struct sp_imap_fetch *fetch = s->fetch;
+    const struct sp_imap_fetch_args *args = fetch->args;
+    struct sp_request *request = sp_imap_request(s, SP_REQ_FETCH);
+    if (!request)
+        return;
+    bool copied = sp_imap_request_ranges(request, fetch->ranges);
+    request->fetch.want = wants(fetch->items);
+    if (args) {
+        request->fetch.changed_since = args->changed_since;
+        request->fetch.sections =
+            sp_arena_array(&request->arena, args->sections_count, sizeof *args->sections);
+        request->fetch.sections_count = args->sections_count;
+        copied = copied && request->fetch.sections;
+        for (uint32_t i = 0; copied && i < args->sections_count; i++)
+            copied = copy_section(&request->arena, &args->sections[i], &request->fetch.sections[i]);
+    }
+    if (!copied) {
+        sp_imap_abandon(s, request);
+        return;
+    }
+    fetch->step = STEP_WAITS;
+    sp_imap_submit(s, request, on_rows);
+}
+
+/* The next pieces of the literal that the output ends in. */
+static void ask_for_pieces(struct sp_imap *s)
+{
+    struct sp_imap_fetch *fetch = s->fetch;
+    const struct gap *gap = &fetch->gaps[fetch->gaps_next];
+    const struct sp_section *section = &fetch->args->sections[gap->section];
+    struct sp_uid_range uid = {gap->uid, gap->uid};
+    struct sp_request *request = sp_imap_request(s, SP_REQ_FETCH);
+    if (!request)
+        return;
+    bool copied = sp_imap_request_ranges(request, (struct sp_uid_ranges){&uid, 1});
+    request->fetch.sections = sp_arena_array(&request->arena, PIECES_AT_ONCE, sizeof *section);
+    copied = copied && request->fetch.sections;
+    uint64_t left = gap->left, at = section->offset + gap->done;
+    for (uint32_t i = 0; copied && left && i < PIECES_AT_ONCE; i++) {
+        struct sp_section *piece = &request->fetch.sections[i];
+        copied = copy_section(&request->arena, section, piece);
+        piece->offset = at;
+        piece->length = left < SP_SECTION_PIECE_MAX ? left : SP_SECTION_PIECE_MAX;
+        at += piece->length;
+        left -= piece->length;
+        request->fetch.sections_count++;
+    }
+    if (!copied) {
+        sp_imap_abandon(s, request);
+        return;
+    }
+    request->fetch.want = SP_WANT_FLAGS;
+    fetch->step = STEP_WAITS;
+    sp_imap_submit(s, request, on_pieces);
+}
+
+static void ask_for_seen(struct sp_imap *s)
+{
+    struct sp_imap_fetch *fetch = s->fetch;
+    struct sp_request *request = sp_imap_request(s, SP_REQ_STORE);
+    if (!request)
+        return;
+    struct sp_uid_range *uids = sp_arena_array(&request->arena, fetch->read_count, sizeof *uids);
+    if (!uids) {
+        sp_imap_abandon(s, request);
+        return;
+    }
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < fetch->read_count; i++) {
+        uint32_t uid = fetch->read[i].uid;
+        if (count && uids[count - 1].last + 1 == uid)
+            uids[count - 1].last = uid;
+        else
+            uids[count++] = (struct sp_uid_range){uid, uid};
+    }
+    request->ranges = (struct sp_uid_ranges){uids, count};
+    request->store.op = SP_STORE_ADD;
+    request->store.flags.system = SP_FLAG_SEEN;
+    fetch->step = STEP_WAITS;
+    sp_imap_submit(s, request, on_seen);
+}
+
+/* ---- Replies ---- */
+
+static void end_fetch(struct sp_imap *s)
+{
+    bool report = !s->fetch->args, unavailable = s->fetch->unavailable;
+    if (report && (s->fetch->items & SP_IMAP_ITEM_FLAGS))
+        sp_imap_told(s->selected, s->fetch->modseq);
+    bool missing = !report && s->fetch->rows_missing && !s->fetch->args->has_changed_since;
+    sp_imap_fetch_release(s);
+    if (report)
+        sp_imap_end(s); /* the response is there already */
+    else if (unavailable)
+        sp_imap_finish(s,
+                       "NO [UNAVAILABLE] Some of what was asked for is not available at present");
+    else if (missing)
+        sp_imap_finish(s, "NO [EXPUNGEISSUED] Some of the messages no longer exist");
+    else
+        sp_imap_finish_ok(s);
+}
+
+/* A reply has been written; what comes next, once it has gone out. */
+static void next_step(struct sp_imap_fetch *fetch)
+{
+    fetch->step = fetch->read_count ? STEP_SEEN : fetch->more ? STEP_ROWS : STEP_END;
+}
+
+static void drop_ranges_through(struct sp_uid_ranges *ranges, uint32_t uid)
+{
+    uint32_t passed = 0;
+    while (passed < ranges->count && ranges->ptr[passed].last <= uid)
+        passed++;
+    ranges->ptr += passed;
+    ranges->count -= passed;
+    if (ranges->count && ranges->ptr[0].first <= uid)
+        ranges->ptr[0].first = uid + 1;
+}
+
+static void on_rows(struct sp_imap *s, const struct sp_reply *reply)
+{
+    struct sp_imap_fetch *fetch = s->fetch;
+    uint32_t run = 0;
+    if (reply->status == SP_UNAVAILABLE && !fetch->args) {
+        sp_imap_end(s); /* what was stored is stored; only the report is missing */
+        return;
+    }
+    if (reply->status != SP_OK) {
+        sp_imap_refuse_selected(s, reply);
+        return;
+    }
+    if (!sp_imap_learn_keywords(s, reply, true))
+        return;
+    for (uint32_t i = 0; i < reply->rows_count; i++) {
+        uint32_t seq = sp_imap_uidmap_next_seq(&s->selected->map, &run, reply->rows[i].uid);
+        if (!seq)
+            continue; /* not told of yet */
+        if (!add_row(s, &reply->rows[i], seq))
+            return;
+        if (fetch->rows_missing)
+            fetch->rows_missing--;
+    }
+    fetch->more = reply->more && reply->rows_count;
+    if (fetch->more) {
+        drop_ranges_through(&fetch->ranges, reply->rows[reply->rows_count - 1].uid);
+        fetch->more = fetch->ranges.count > 0;
+    }
+    next_step(fetch);
+}
+
+/* The next gap is filled: what was held up to the one behind it may go out. */
+static void close_gap(struct sp_imap *s)
+{
+    struct sp_imap_fetch *fetch = s->fetch;
+    fetch->gaps_next++;
+    bool last = fetch->gaps_next == fetch->gaps_count;
+    size_t to = last ? fetch->held.len : fetch->gaps[fetch->gaps_next].at;
+    sp_buf_add(&s->out, sp_slice_sub(sp_buf_slice(&fetch->held), fetch->held_sent, to));
+    fetch->held_sent = to;
+    if (last) {
+        sp_buf_release(&fetch->held);
+        fetch->held_sent = 0;
+        fetch->gaps_count = fetch->gaps_next = 0;
+    }
+}
+
+static void on_pieces(struct sp_imap *s, const struct sp_reply *reply)
+{
+    struct sp_imap_fetch *fetch = s->fetch;
+    struct gap *gap = &fetch->gaps[fetch->gaps_next];
+    uint64_t left = gap->left;
+    bool good = reply->status == SP_OK && reply->rows_count == 1 &&
+                reply->rows[0].uid == gap->uid && reply->rows[0].sections;
+    for (uint32_t i = 0; good && left && i < PIECES_AT_ONCE; i++) {
+        const struct sp_fetch_section *piece = &reply->rows[0].sections[i];
+        uint64_t expected = left < SP_SECTION_PIECE_MAX ? left : SP_SECTION_PIECE_MAX;
+        good = piece->status == SP_OK && piece->bytes.len == expected;
+        if (good)
+            sp_buf_add(&s->out, piece->bytes);
+        left -= expected;
+    }
+    if (!good) {
+        sp_imap_bye(s, ""); /* the client was promised these bytes */
+        return;
+    }
+    gap->done += gap->left - left;
+    gap->left = left;
+    if (!left)
+        close_gap(s);
+    next_step(fetch);
+}
+
+/* Whether it could be stored or not, the messages were sent: a failure only leaves them unread. */
+static void on_seen(struct sp_imap *s, const struct sp_reply *reply)
+{
+    struct sp_imap_fetch *fetch = s->fetch;
+    unsigned items = SP_IMAP_ITEM_FLAGS | (fetch->items & SP_IMAP_ITEM_UID);
+    uint32_t run = 0;
+    bool changed =
+        reply->status == SP_OK && reply->modseq; /* or somebody else was faster, and it is news */
+    if (changed)
+        sp_imap_own_change(s->selected, reply->modseq);
+    if (s->condstore)
+        items |= SP_IMAP_ITEM_MODSEQ | SP_IMAP_ITEM_UID;
+    for (uint32_t i = 0; changed && i < fetch->read_count; i++) {
+        struct sp_row row = {.uid = fetch->read[i].uid,
+                             .flags = fetch->read[i].flags | SP_FLAG_SEEN,
+                             .modseq = reply->modseq};
+        uint32_t seq = sp_imap_uidmap_next_seq(&s->selected->map, &run, row.uid);
+        add_small_items(s, &s->out, &row, items, seq);
+        if (sp_buf_failed(&s->out))
+            return; /* the session sees it */
+        s->out.len--;
+        sp_buf_add(&s->out, SP_S(")\r\n"));
+    }
+    fetch->read_count = 0;
+    next_step(fetch);
+}
+
+/* ---- Beginning, and going on ---- */
+
+void sp_imap_fetch_more(struct sp_imap *s)
+{
+    if (s->fetch->step == STEP_WAITS)
+        return;
+    if (sp_imap_in_literal(s))
+        ask_for_pieces(s);
+    else if (s->fetch->step == STEP_SEEN)
+        ask_for_seen(s);
+    else if (s->fetch->step == STEP_ROWS)
+        ask_for_rows(s);
+    else
+        end_fetch(s);
+}
+
+static struct sp_imap_fetch *new_fetch(struct sp_imap *s, struct sp_uid_ranges uids, unsigned items)
+{
+    struct sp_imap_fetch *fetch = sp_arena_alloc(&s->arena, sizeof *fetch);
+    if (!fetch) {
+        sp_imap_abandon(s, NULL);
+        return NULL;
+    }
+    fetch->items = items;
+    fetch->ranges = uids;
+    sp_buf_init(&fetch->held, SP_IMAP_OUT_MAX);
+    s->fetch = fetch;
+    return fetch;
+}
+
+void sp_imap_run_fetch(struct sp_imap *s)
+{
+    const struct sp_imap_fetch_args *args = s->command.fetch;
+    struct sp_uid_ranges uids;
+    if (args->items & SP_IMAP_ITEM_MODSEQ)
+        sp_imap_enable_condstore(s);
+    if (!sp_imap_resolve(s, args->set, &uids))
+        return;
+    if (!uids.count) {
+        sp_imap_finish_ok(s);
+        return;
+    }
+    struct sp_imap_fetch *fetch = new_fetch(s, uids, args->items);
+    if (!fetch)
+        return;
+    fetch->args = args;
+    if (!s->command.uid)
+        fetch->rows_missing = sp_imap_uidmap_count(&s->selected->map, uids);
+    ask_for_rows(s);
+}
+
+void sp_imap_report_flags(struct sp_imap *s, struct sp_uid_ranges uids, unsigned items,
+                          uint64_t modseq)
+{
+    if (s->command.uid || s->condstore)
+        items |= SP_IMAP_ITEM_UID;
+    struct sp_imap_fetch *fetch = new_fetch(s, uids, items);
+    if (!fetch)
+        return;
+    fetch->modseq = modseq;
+    ask_for_rows(s);
+}

@@ -1,0 +1,336 @@
+/* SEARCH (RFC 3501, 6.4.4; ESEARCH, RFC 4731), SORT and THREAD (RFC 5256): `mail` searches, and
+ * answers in UIDs. */
+#include "proto/imap/state.h"
+
+#include "proto/imap/respond.h"
+
+#define NUMBER_BYTES 24U
+
+/* ---- Numbers ---- */
+
+/* Found UIDs as the client will see them: UIDs, or sequence numbers. Those it has not been told of
+ * are left out. */
+static bool to_numbers(struct sp_imap *s, struct sp_uid_ranges uids,
+                       struct sp_uid_ranges *ret_numbers)
+{
+    uint32_t last = sp_imap_uidmap_last(&s->selected->map);
+    if (!s->command.uid)
+        return sp_imap_uidmap_seqs(&s->selected->map, uids, &s->arena, ret_numbers) == SP_OK;
+    struct sp_uid_ranges known = {sp_arena_array(&s->arena, uids.count, sizeof *known.ptr),
+                                  uids.count};
+    if (!known.ptr)
+        return false;
+    if (uids.count)
+        memcpy(known.ptr, uids.ptr, uids.count * sizeof *known.ptr);
+    while (known.count && known.ptr[known.count - 1].first > last)
+        known.count--;
+    if (known.count && known.ptr[known.count - 1].last > last)
+        known.ptr[known.count - 1].last = last;
+    *ret_numbers = known;
+    return true;
+}
+
+/* The same for one UID; 0: not known. */
+static uint32_t to_number(const struct sp_imap *s, uint32_t uid)
+{
+    uint32_t seq = sp_imap_uidmap_seq(&s->selected->map, uid);
+    return s->command.uid && seq ? uid : seq;
+}
+
+static void add_number(struct sp_buf *out, uint32_t number)
+{
+    if (!sp_buf_reserve(out, NUMBER_BYTES))
+        return;
+    uint8_t *start = out->ptr + out->len, *at = start;
+    *at++ = ' ';
+    at = sp_imap_put_decimal(at, number);
+    out->len += (size_t)(at - start);
+}
+
+/* ---- SEARCH ---- */
+
+static void tell_search(struct sp_imap *s, struct sp_uid_ranges numbers, uint64_t modseq)
+{
+    sp_buf_add(&s->out, SP_S("* SEARCH"));
+    for (uint32_t i = 0; i < numbers.count && !sp_buf_failed(&s->out); i++)
+        for (uint64_t n = numbers.ptr[i].first; n <= numbers.ptr[i].last && !sp_buf_failed(&s->out);
+             n++)
+            add_number(&s->out, (uint32_t)n);
+    if (modseq && numbers.count) {
+        sp_buf_add(&s->out, SP_S(" (MODSEQ "));
+        sp_buf_add_decimal(&s->out, modseq);
+        sp_buf_add_byte(&s->out, ')');
+    }
+    sp_buf_add(&s->out, SP_S("\r\n"));
+}
+
+static uint64_t count_numbers(struct sp_uid_ranges numbers)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < numbers.count; i++)
+        count += (uint64_t)numbers.ptr[i].last - numbers.ptr[i].first + 1;
+    return count;
+}
+
+static void tell_esearch(struct sp_imap *s, struct sp_uid_ranges numbers, uint64_t modseq)
+{
+    struct sp_buf *out = &s->out;
+    unsigned returns = s->command.search->returns;
+    sp_buf_add(out, SP_S("* ESEARCH (TAG \""));
+    sp_buf_add(out, s->command.tag); /* holds no character that would have to be quoted */
+    sp_buf_add(out, s->command.uid ? SP_S("\") UID") : SP_S("\")"));
+    if (numbers.count && (returns & SP_IMAP_ESEARCH_MIN)) {
+        sp_buf_add(out, SP_S(" MIN"));
+        add_number(out, numbers.ptr[0].first);
+    }
+    if (numbers.count && (returns & SP_IMAP_ESEARCH_MAX)) {
+        sp_buf_add(out, SP_S(" MAX"));
+        add_number(out, numbers.ptr[numbers.count - 1].last);
+    }
+    if (numbers.count && (returns & SP_IMAP_ESEARCH_ALL)) {
+        sp_buf_add(out, SP_S(" ALL "));
+        sp_imap_add_ranges(out, numbers);
+    }
+    if (returns & SP_IMAP_ESEARCH_COUNT) {
+        sp_buf_add(out, SP_S(" COUNT "));
+        sp_buf_add_decimal(out, count_numbers(numbers));
+    }
+    if (numbers.count && modseq) {
+        sp_buf_add(out, SP_S(" MODSEQ "));
+        sp_buf_add_decimal(out, modseq);
+    }
+    sp_buf_add(out, SP_S("\r\n"));
+}
+
+/* ---- THREAD ---- */
+
+/* A node while the tree is written. */
+struct branch {
+    uint32_t parent;   /* index; its own for a root */
+    uint32_t number;   /* as the client sees it; 0: a dummy */
+    uint32_t children; /* that are shown */
+    bool shown;        /* it or something below has a number */
+};
+
+/* Fills branches; `path` has room for as many. False: depths that do not make a tree. */
+static bool grow(const struct sp_imap *s, const struct sp_reply *reply, struct branch *branches,
+                 uint32_t *path)
+{
+    uint32_t depth = 0;
+    for (uint32_t i = 0; i < reply->threads_count; i++) {
+        const struct sp_thread_node *node = &reply->threads[i];
+        if (node->depth > (i ? depth + 1 : 0))
+            return false;
+        depth = node->depth;
+        path[depth] = i;
+        branches[i].parent = depth ? path[depth - 1] : i;
+        branches[i].number = node->uid ? to_number(s, node->uid) : 0;
+    }
+    for (uint32_t i = reply->threads_count; i-- > 0;) {
+        branches[i].shown |= branches[i].number != 0;
+        if (branches[i].shown && branches[i].parent != i) {
+            branches[branches[i].parent].shown = true;
+            branches[branches[i].parent].children++;
+        }
+    }
+    return true;
+}
+
+/* A thread is parenthesised, and so is each child that has siblings; an only child stands behind
+ * its parent (RFC 5256, 5). opened: for each depth, whether the node there has a parenthesis open.
+ */
+static void tell_thread(struct sp_imap *s, const struct sp_reply *reply,
+                        const struct branch *branches, uint8_t *opened)
+{
+    struct sp_buf *out = &s->out;
+    uint32_t depth = 0; /* of open nodes */
+    sp_buf_add(out, SP_S("* THREAD"));
+    if (sp_buf_failed(out))
+        return;
+    for (uint32_t i = 0; i < reply->threads_count; i++) {
+        const struct branch *branch = &branches[i];
+        if (!branch->shown)
+            continue;
+        while (depth > reply->threads[i].depth)
+            if (opened[--depth])
+                sp_buf_add_byte(out, ')');
+        bool root = branch->parent == i;
+        opened[depth] = root || branches[branch->parent].children > 1;
+        if (!memchr("() ", out->ptr[out->len - 1], 3)) /* behind a number, or at the start */
+            sp_buf_add_byte(out, ' ');
+        if (opened[depth])
+            sp_buf_add_byte(out, '(');
+        depth++;
+        if (branch->number)
+            sp_buf_add_decimal(out, branch->number);
+    }
+    while (depth > 0)
+        if (opened[--depth])
+            sp_buf_add_byte(out, ')');
+    sp_buf_add(out, SP_S("\r\n"));
+}
+
+/* ---- Replies ---- */
+
+static void on_thread(struct sp_imap *s, const struct sp_reply *reply)
+{
+    struct branch *branches = sp_arena_array(&s->arena, reply->threads_count, sizeof *branches);
+    uint32_t *path = sp_arena_array(&s->arena, reply->threads_count, sizeof *path);
+    uint8_t *opened = sp_arena_array(&s->arena, reply->threads_count, sizeof *opened);
+    if (reply->status != SP_OK) {
+        sp_imap_refuse_selected(s, reply);
+    } else if (!branches || !path || !opened) {
+        sp_imap_abandon(s, NULL);
+    } else if (!grow(s, reply, branches, path)) {
+        sp_imap_finish(s, "NO [SERVERBUG] Threads could not be understood");
+    } else {
+        tell_thread(s, reply, branches, opened);
+        sp_imap_finish_ok(s);
+    }
+}
+
+static void on_sort(struct sp_imap *s, const struct sp_reply *reply)
+{
+    if (reply->status != SP_OK) {
+        sp_imap_refuse_selected(s, reply);
+        return;
+    }
+    sp_buf_add(&s->out, SP_S("* SORT"));
+    for (uint32_t i = 0; i < reply->uids_count; i++) {
+        uint32_t number = to_number(s, reply->uids[i]);
+        if (number)
+            add_number(&s->out, number);
+    }
+    sp_buf_add(&s->out, SP_S("\r\n"));
+    sp_imap_finish_ok(s);
+}
+
+static void on_extremes(struct sp_imap *s, const struct sp_reply *reply)
+{
+    uint64_t modseq = 0;
+    if (reply->status != SP_OK) {
+        sp_imap_refuse_selected(s, reply);
+        return;
+    }
+    for (uint32_t i = 0; i < reply->rows_count; i++)
+        if (reply->rows[i].modseq > modseq)
+            modseq = reply->rows[i].modseq;
+    tell_esearch(s, s->command.search->found, modseq);
+    sp_imap_finish_ok(s);
+}
+
+/* Where only the first or the last message is named, MODSEQ is theirs, not that of all (RFC
+ * 7162, 3.1.10). */
+static void ask_for_extremes(struct sp_imap *s)
+{
+    const struct sp_imap_search_args *search = s->command.search;
+    struct sp_uid_range uids[2];
+    uint32_t count = 0, low = search->found.ptr[0].first,
+             high = search->found.ptr[search->found.count - 1].last;
+    if (!s->command.uid) {
+        low = sp_imap_uidmap_uid(&s->selected->map, low);
+        high = sp_imap_uidmap_uid(&s->selected->map, high);
+    }
+    if (search->returns & SP_IMAP_ESEARCH_MIN)
+        uids[count++] = (struct sp_uid_range){low, low};
+    if ((search->returns & SP_IMAP_ESEARCH_MAX) && (!count || high > low))
+        uids[count++] = (struct sp_uid_range){high, high};
+    if (count == 2 && low + 1 == high)
+        uids[0].last = uids[--count].last; /* ranges do not touch */
+    struct sp_request *request = sp_imap_request(s, SP_REQ_FETCH);
+    if (!request)
+        return;
+    request->fetch.want = SP_WANT_FLAGS;
+    if (sp_imap_request_ranges(request, (struct sp_uid_ranges){uids, count}))
+        sp_imap_submit(s, request, on_extremes);
+    else
+        sp_imap_abandon(s, request);
+}
+
+static void on_search(struct sp_imap *s, const struct sp_reply *reply)
+{
+    struct sp_uid_ranges numbers;
+    if (reply->status != SP_OK) {
+        sp_imap_refuse_selected(s, reply);
+        return;
+    }
+    if (!to_numbers(s, reply->ranges, &numbers)) {
+        sp_imap_abandon(s, NULL);
+        return;
+    }
+    struct sp_imap_search_args *search = s->command.search;
+    uint64_t modseq = search->has_modseq ? reply->modseq : 0;
+    bool all =
+        !search->extended || (search->returns & (SP_IMAP_ESEARCH_ALL | SP_IMAP_ESEARCH_COUNT));
+    if (modseq && numbers.count && !all) {
+        search->found = numbers;
+        ask_for_extremes(s);
+        return;
+    }
+    if (search->extended)
+        tell_esearch(s, numbers, modseq);
+    else
+        tell_search(s, numbers, modseq);
+    sp_imap_finish_ok(s);
+}
+
+/* ---- The request ---- */
+
+/* The program, with sets turned into UIDs. False: the command has ended. */
+static bool copy_program(struct sp_imap *s, struct sp_request *request)
+{
+    const struct sp_imap_search_args *search = s->command.search;
+    struct sp_search_node *nodes =
+        sp_arena_array(&request->arena, search->nodes_count, sizeof *nodes);
+    const char *error = NULL;
+    bool copied = nodes != NULL;
+    for (uint32_t i = 0; copied && i < search->nodes_count; i++) {
+        nodes[i] = search->nodes[i];
+        nodes[i].text = sp_arena_copy(&request->arena, search->nodes[i].text);
+        nodes[i].field = sp_arena_copy(&request->arena, search->nodes[i].field);
+        copied = (nodes[i].text.ptr || !nodes[i].text.len) &&
+                 (nodes[i].field.ptr || !nodes[i].field.len);
+        if (!copied || nodes[i].op != SP_SEARCH_UIDS)
+            continue;
+        struct sp_imap_set set = {nodes[i].ranges.ptr, nodes[i].ranges.count};
+        struct sp_uid_ranges uids;
+        copied = sp_imap_resolve_set(s, set, nodes[i].number == 1, &uids, &error);
+        if (!copied)
+            break;
+        nodes[i].number = 0;
+        nodes[i].ranges.ptr = sp_arena_array(&request->arena, uids.count, sizeof *uids.ptr);
+        nodes[i].ranges.count = uids.count;
+        copied = nodes[i].ranges.ptr != NULL;
+        if (copied && uids.count)
+            memcpy(nodes[i].ranges.ptr, uids.ptr, uids.count * sizeof *uids.ptr);
+    }
+    if (copied) {
+        request->search.nodes = nodes;
+        request->search.nodes_count = search->nodes_count;
+        return true;
+    }
+    if (!error) {
+        sp_imap_abandon(s, request);
+    } else {
+        sp_request_free(request);
+        sp_imap_bad(s, error);
+    }
+    return false;
+}
+
+void sp_imap_run_search(struct sp_imap *s)
+{
+    const struct sp_imap_search_args *search = s->command.search;
+    if (search->has_modseq)
+        sp_imap_enable_condstore(s);
+    struct sp_request *request = sp_imap_request(s, SP_REQ_SEARCH);
+    if (!request || !copy_program(s, request))
+        return;
+    memcpy(request->search.sort, search->sort, sizeof search->sort);
+    request->search.sort_count = search->sort_count;
+    request->search.thread = search->thread;
+    sp_imap_submit(s, request,
+                   s->command.verb == SP_IMAP_THREAD ? on_thread
+                   : s->command.verb == SP_IMAP_SORT ? on_sort
+                                                     : on_search);
+}

@@ -1,0 +1,186 @@
+/* A command, parsed: what the client wants, nothing yet about whether it can be had.
+ *
+ * Everything it points to lies in the command's text or in the arena it was parsed with. Sequence
+ * sets stay as written: what they mean depends on the mailbox at the time the command runs.
+ */
+#ifndef SP_PROTO_IMAP_COMMAND_H
+#define SP_PROTO_IMAP_COMMAND_H
+
+#include "proto/imap/imap.h"
+#include "proto/imap/parse.h"
+
+enum sp_imap_verb {
+    SP_IMAP_APPEND,
+    SP_IMAP_AUTHENTICATE,
+    SP_IMAP_CAPABILITY,
+    SP_IMAP_CHECK,
+    SP_IMAP_CLOSE,
+    SP_IMAP_COPY,
+    SP_IMAP_CREATE,
+    SP_IMAP_DELETE,
+    SP_IMAP_ENABLE,
+    SP_IMAP_EXAMINE,
+    SP_IMAP_EXPUNGE,
+    SP_IMAP_FETCH,
+    SP_IMAP_ID,
+    SP_IMAP_IDLE,
+    SP_IMAP_LIST,
+    SP_IMAP_LOGIN,
+    SP_IMAP_LOGOUT,
+    SP_IMAP_LSUB,
+    SP_IMAP_MOVE,
+    SP_IMAP_NAMESPACE,
+    SP_IMAP_NOOP,
+    SP_IMAP_RENAME,
+    SP_IMAP_SEARCH,
+    SP_IMAP_SELECT,
+    SP_IMAP_SORT,
+    SP_IMAP_STARTTLS,
+    SP_IMAP_STATUS,
+    SP_IMAP_STORE,
+    SP_IMAP_SUBSCRIBE,
+    SP_IMAP_THREAD,
+    SP_IMAP_UNSELECT,
+    SP_IMAP_UNSUBSCRIBE,
+    SP_IMAP_VERBS,
+};
+
+/* What STATUS is asked for; bit i is name i. */
+#define SP_IMAP_STATUS_MESSAGES      0x01U
+#define SP_IMAP_STATUS_RECENT        0x02U
+#define SP_IMAP_STATUS_UIDNEXT       0x04U
+#define SP_IMAP_STATUS_UIDVALIDITY   0x08U
+#define SP_IMAP_STATUS_UNSEEN        0x10U
+#define SP_IMAP_STATUS_HIGHESTMODSEQ 0x20U
+#define SP_IMAP_STATUS_SIZE          0x40U
+#define SP_IMAP_STATUS_APPENDLIMIT   0x80U
+
+/* LIST's selection options. */
+#define SP_IMAP_SELECT_SUBSCRIBED     0x01U
+#define SP_IMAP_SELECT_REMOTE         0x02U
+#define SP_IMAP_SELECT_RECURSIVEMATCH 0x04U
+#define SP_IMAP_SELECT_SPECIAL_USE    0x08U
+/* Its return options. */
+#define SP_IMAP_RETURN_SUBSCRIBED  0x01U
+#define SP_IMAP_RETURN_CHILDREN    0x02U
+#define SP_IMAP_RETURN_SPECIAL_USE 0x04U
+#define SP_IMAP_RETURN_STATUS      0x08U
+
+struct sp_imap_list_args {
+    struct sp_slice reference;
+    struct sp_slice patterns[SP_IMAP_PATTERNS_MAX];
+    uint32_t patterns_count;
+    unsigned select, returns;
+    unsigned status; /* SP_IMAP_STATUS_* */
+};
+
+/* FETCH items; bodies are sections. */
+#define SP_IMAP_ITEM_FLAGS         0x01U
+#define SP_IMAP_ITEM_UID           0x02U
+#define SP_IMAP_ITEM_INTERNALDATE  0x04U
+#define SP_IMAP_ITEM_SIZE          0x08U
+#define SP_IMAP_ITEM_MODSEQ        0x10U
+#define SP_IMAP_ITEM_ENVELOPE      0x20U
+#define SP_IMAP_ITEM_BODY          0x40U
+#define SP_IMAP_ITEM_BODYSTRUCTURE 0x80U
+
+struct sp_imap_fetch_args {
+    struct sp_imap_set set;
+    unsigned items;
+    struct sp_section *sections;
+    struct sp_slice *labels; /* as the response names them: "BODY[TEXT]<0>", "RFC822" */
+    uint32_t sections_count;
+    uint32_t sections_capacity;
+    uint64_t reads; /* bit i: section i sets \Seen */
+    uint64_t changed_since;
+    bool has_changed_since;
+};
+
+struct sp_imap_store_args {
+    struct sp_imap_set set;
+    enum sp_store_op op;
+    struct sp_flag_set flags;
+    bool silent;
+    bool has_unchanged_since;
+    uint64_t unchanged_since;
+};
+
+/* ESEARCH's return options; SAVE is not done. */
+#define SP_IMAP_ESEARCH_MIN   0x01U
+#define SP_IMAP_ESEARCH_MAX   0x02U
+#define SP_IMAP_ESEARCH_ALL   0x04U
+#define SP_IMAP_ESEARCH_COUNT 0x08U
+
+struct sp_imap_search_args {
+    bool extended;    /* RETURN was given: answer in ESEARCH */
+    unsigned returns; /* SP_IMAP_ESEARCH_* */
+    bool has_modseq;
+    uint8_t sort[SP_SORT_KEYS_MAX];
+    uint32_t sort_count;
+    enum sp_thread thread;
+    /* In prefix order. Of SP_SEARCH_UIDS nodes the ranges are a set as written, and number 1 says
+     * that it is of sequence numbers, not of UIDs. */
+    struct sp_search_node *nodes;
+    uint32_t nodes_count;
+    struct sp_uid_ranges found; /* while it runs: what the answer will name */
+};
+
+struct sp_imap_command {
+    struct sp_slice tag;
+    enum sp_imap_verb verb;
+    bool uid; /* UID FETCH, UID STORE, ... */
+    union {
+        struct {
+            struct sp_slice user, password;
+        } login;
+        struct {
+            struct sp_slice mechanism, initial;
+            bool has_initial;
+        } authenticate;
+        struct {
+            struct sp_slice name, new_name;
+            uint32_t special_use; /* CREATE */
+            bool condstore;       /* SELECT, EXAMINE */
+            unsigned status;      /* STATUS */
+        } mailbox;
+        struct {
+            struct sp_imap_set set;
+            struct sp_slice name;
+        } copy; /* COPY, MOVE, UID EXPUNGE */
+        struct {
+            struct sp_slice name;
+            struct sp_append *message; /* the first one, without its bytes */
+        } append;
+        bool enable_condstore;
+        struct sp_imap_list_args *list; /* LIST, LSUB */
+        struct sp_imap_fetch_args *fetch;
+        struct sp_imap_store_args *store;
+        struct sp_imap_search_args *search; /* SEARCH, SORT, THREAD */
+    };
+};
+
+/* In which states a command may be given. */
+#define SP_IMAP_IN_NOT_AUTHENTICATED 0x01U
+#define SP_IMAP_IN_AUTHENTICATED     0x02U
+#define SP_IMAP_IN_SELECTED          0x04U
+
+/* The name of a command as responses show it ("SEARCH"), and the states it may be given in. */
+const char *sp_imap_verb_name(enum sp_imap_verb verb);
+unsigned sp_imap_verb_states(enum sp_imap_verb verb);
+
+/* Parses text, a whole command without its last line end. On false p->error is set, and
+ * ret_command->tag is empty if there was none; the rest of *ret_command is then not to be used. p
+ * starts zeroed but for the arena. */
+bool sp_imap_parse_command(struct sp_imap_parse *p, struct sp_slice text,
+                           struct sp_imap_command *ret_command);
+
+/* What stands before the message of an APPEND: flags and date, both optional. */
+bool sp_imap_parse_append_message(struct sp_imap_parse *p, struct sp_append *ret_message);
+
+/* The arguments of one command each, from the blank before them on; the command's verb is set. */
+bool sp_imap_parse_fetch(struct sp_imap_parse *p, struct sp_imap_command *command);
+bool sp_imap_parse_search(struct sp_imap_parse *p, struct sp_imap_command *command);
+bool sp_imap_parse_list(struct sp_imap_parse *p, struct sp_imap_command *command);
+bool sp_imap_parse_status(struct sp_imap_parse *p, struct sp_imap_command *command);
+
+#endif

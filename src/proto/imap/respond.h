@@ -1,0 +1,34 @@
+/* The words of responses (RFC 3501, 9), appended to a buffer. Pure. */
+#ifndef SP_PROTO_IMAP_RESPOND_H
+#define SP_PROTO_IMAP_RESPOND_H
+
+#include "base/buf.h"
+#include "mail/request.h"
+
+/* Text for a person: printable ASCII, anything else becomes '?'; at most some 500 bytes of it. */
+void sp_imap_add_text(struct sp_buf *buf, struct sp_slice text);
+/* A mailbox name: from UTF-8, in modified UTF-7, quoted. */
+void sp_imap_add_mailbox(struct sp_buf *buf, struct sp_slice name);
+/* "1:3,5" */
+void sp_imap_add_ranges(struct sp_buf *buf, struct sp_uid_ranges ranges);
+/* "* 12 NAME\r\n" */
+void sp_imap_add_count(struct sp_buf *buf, uint32_t count, const char *name);
+
+/* Fast writing into room that was reserved: each returns where the next byte goes. */
+static inline uint8_t *sp_imap_put(uint8_t *at, struct sp_slice slice)
+{
+    if (slice.len)
+        memcpy(at, slice.ptr, slice.len);
+    return at + slice.len;
+}
+uint8_t *sp_imap_put_decimal(uint8_t *at, uint64_t value); /* at most 20 bytes */
+
+#define SP_IMAP_SYSTEM_FLAGS_BYTES 48U /* of the five, with blanks */
+/* "(\Seen \Flagged name)": SP_IMAP_SYSTEM_FLAGS_BYTES + 2 bytes, and each keyword and a blank. */
+uint8_t *sp_imap_put_flags(uint8_t *at, uint64_t flags, const struct sp_slice *keywords,
+                           uint32_t keywords_count);
+#define SP_IMAP_DATE_BYTES 28U
+/* "01-Jan-2026 12:00:00 +0100" with its quotes: SP_IMAP_DATE_BYTES. */
+uint8_t *sp_imap_put_date(uint8_t *at, struct sp_date date);
+
+#endif

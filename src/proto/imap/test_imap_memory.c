@@ -1,0 +1,225 @@
+/* What a session holds when idle; and a whole conversation for each allocation in it, with that one
+ * failing: nothing is leaked, no command is answered twice, no message said to be stored that is
+ * not. */
+#include "proto/imap/fake_mail.h"
+#include "proto/imap/imap.h"
+
+#include <malloc.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#define ALLOCATIONS_MAX 2000U
+
+/* ---- The heap (the linker wraps it: see meson.build) ---- */
+
+static bool counting; /* in the session, not in the test or the fake store */
+static unsigned allocations, failing;
+static size_t live_bytes;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void __real_free(void *memory);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+void __wrap_free(void *memory);
+
+static bool fails(void)
+{
+    return counting && allocations++ == failing;
+}
+
+static void *live(void *memory)
+{
+    live_bytes += memory ? malloc_usable_size(memory) : 0;
+    return memory;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return fails() ? NULL : live(__real_malloc(size));
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : live(__real_calloc(count, size));
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    if (fails())
+        return NULL;
+    live_bytes -= memory ? malloc_usable_size(memory) : 0;
+    return live(__real_realloc(memory, size));
+}
+
+void __wrap_free(void *memory)
+{
+    live_bytes -= memory ? malloc_usable_size(memory) : 0;
+    __real_free(memory);
+}
+
+/* ---- The driver ---- */
+
+static uint64_t wall_ns(void)
+{
+    return 1764000000000000000U;
+}
+
+static const struct sp_session_env env = {.hostname = "mx.example.org",
+                                          .software = "Sternpost 0.1",
+                                          .tls_available = true,
+                                          .message_bytes_max = 600000,
+                                          .wall_ns = wall_ns};
+static const struct sp_session_peer peer = {.id = 1, .address = "127.0.0.1", .cleartext_ok = true};
+
+/* Goes on until the session wants nothing but input; what it says is added to said. */
+static void drive(void *session, struct sp_fake_mail *mail, struct sp_buf *said)
+{
+    for (bool moved = true; moved;) {
+        moved = false;
+        counting = true;
+        struct sp_request *request = sp_imap_ops.next(session);
+        counting = false;
+        if (request) {
+            struct sp_reply *reply = sp_fake_mail_answer(mail, request);
+            sp_request_free(request);
+            counting = true;
+            sp_imap_ops.complete(session, reply, 0);
+            counting = false;
+            sp_reply_free(reply);
+            moved = true;
+        }
+        struct sp_slice out = sp_imap_ops.send_buf(session);
+        if (out.len) {
+            sp_buf_add(said, out);
+            counting = true;
+            sp_imap_ops.send_ack(session, out.len, 0);
+            counting = false;
+            moved = true;
+        }
+    }
+}
+
+static void say(void *session, struct sp_fake_mail *mail, struct sp_slice text, struct sp_buf *said)
+{
+    while (text.len && !(sp_imap_ops.want(session) & SP_WANT_CLOSE)) {
+        counting = true;
+        struct sp_slice_mut room = sp_imap_ops.recv_buf(session);
+        size_t n = text.len < room.len ? text.len : room.len;
+        if (n) {
+            memcpy(room.ptr, text.ptr, n);
+            sp_imap_ops.recv_ack(session, n, 0);
+        }
+        counting = false;
+        text = sp_slice_from(text, n);
+        drive(session, mail, said);
+    }
+}
+
+/* ---- Tests ---- */
+
+static void test_idle(void **state)
+{
+    static const char commands[] =
+        "a LOGIN alice@example.org secret\r\nb SELECT INBOX\r\nc FETCH 1:* FULL\r\n"
+        "d NOOP\r\ne IDLE\r\n";
+    struct sp_fake_mail mail;
+    struct sp_buf said;
+    size_t held = 0;
+    failing = UINT32_MAX;
+    sp_fake_mail_init(&mail);
+    sp_fake_mail_reset(&mail);
+    sp_buf_init(&said, 1U << 20);
+    assert_true(sp_buf_reserve(&said, 100000));
+    /* The first session makes the fake store parse its messages. */
+    for (int round = 0; round < 2; round++) {
+        size_t before = live_bytes;
+        void *session = sp_imap_new(&env, &peer, 0);
+        sp_buf_reset(&said);
+        drive(session, &mail, &said);
+        say(session, &mail, sp_slice(commands, sizeof commands - 9), &said);
+        size_t selected = live_bytes - before;
+        say(session, &mail, sp_slice(commands + sizeof commands - 9, 8), &said);
+        held = live_bytes - before;
+        if (round == 1) {
+            print_message("idle: %zu bytes, in IDLE: %zu bytes\n", selected, held);
+            assert_true(selected < 4096 && held < 4096);
+        }
+        sp_imap_ops.free(session);
+    }
+    sp_buf_release(&said);
+    sp_fake_mail_release(&mail);
+}
+
+static unsigned count(struct sp_slice text, struct sp_slice what)
+{
+    unsigned n = 0;
+    for (size_t at = 0; at + what.len <= text.len; at++)
+        n += memcmp(text.ptr + at, what.ptr, what.len) == 0;
+    return n;
+}
+
+static void test_each_failure(void **state)
+{
+    static const char commands[] =
+        "t1 LOGIN alice@example.org secret\r\nt2 SELECT INBOX\r\n"
+        "t3 FETCH 1:* (FULL BODY[HEADER.FIELDS (Subject)] BODY[TEXT] BODYSTRUCTURE)\r\n"
+        "t4 STORE 1:2 +FLAGS ($New \\Deleted)\r\nt5 UID STORE 7 (UNCHANGEDSINCE 1) FLAGS.SILENT "
+        "(\\Seen)\r\n"
+        "t6 SEARCH RETURN (ALL) OR 1 SUBJECT \"a\\\"\"\r\nt7 UID SORT (DATE) UTF-8 ALL\r\n"
+        "t8 THREAD REFERENCES UTF-8 1:2\r\nt9 COPY 1:2 Work\r\nu1 APPEND INBOX ($Other) "
+        "{5+}\r\nhello\r\n"
+        "u2 APPEND INBOX {3+}\r\nabc (\\Seen) {2+}\r\nxy\r\nu3 EXPUNGE\r\nu4 MOVE 1 Work\r\n"
+        "u5 LIST \"\" (* %) RETURN (STATUS (MESSAGES))\r\nu6 LSUB \"\" *\r\nu7 STATUS Work "
+        "(MESSAGES)\r\n"
+        "u8 CREATE New (USE (\\Sent))\r\nu9 NOOP\r\nv3 FETCH 1:* BODY.PEEK[]\r\nv1 CLOSE\r\nv2 "
+        "LOGOUT\r\n";
+    static uint8_t large[SP_SECTION_PIECE_MAX + 10];
+    struct sp_fake_mail mail;
+    struct sp_buf said;
+    bool done = false;
+    memset(large, '\n', sizeof large);
+    sp_fake_mail_init(&mail);
+    sp_buf_init(&said, 1U << 20);
+    for (failing = 0; failing < ALLOCATIONS_MAX && !done; failing++) {
+        sp_fake_mail_reset(&mail);
+        for (int i = 0; i < 6; i++) /* with literals that come in pieces */
+            sp_fake_add_message(&mail, sp_fake_mailbox(&mail, "INBOX"),
+                                sp_slice(large, sizeof large), 0, (struct sp_date){0});
+        sp_buf_reset(&said);
+        allocations = 0;
+        counting = true;
+        void *session = sp_imap_new(&env, &peer, 0);
+        counting = false;
+        if (!session)
+            continue;
+        drive(session, &mail, &said);
+        say(session, &mail, SP_S(commands), &said);
+        for (uint8_t series = 't'; series <= 'v'; series++) {
+            for (uint8_t number = '1'; number <= '9'; number++) {
+                uint8_t tag[] = {'\n', series, number, ' '};
+                assert_true(count(sp_buf_slice(&said), sp_slice(tag, sizeof tag)) <= 1);
+            }
+        }
+        done = allocations <= failing;
+        if (done)
+            assert_int_equal(count(sp_buf_slice(&said), SP_S(" NO [")), 0);
+        sp_imap_ops.free(session);
+    }
+    assert_true(done);
+    sp_buf_release(&said);
+    sp_fake_mail_release(&mail);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_idle),
+                                       cmocka_unit_test(test_each_failure)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
