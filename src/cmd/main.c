@@ -1,0 +1,158 @@
+/* The program: finds the verb, reads the configuration, calls it. */
+#include "cmd/cmd.h"
+#include "cmd/operation.h"
+
+#include <locale.h>
+#include <sodium.h>
+#include <stdio.h>
+
+#define COMMON_IMPORT                                                                              \
+    "Messages that were imported before are passed over: an import that was interrupted is "       \
+    "simply run again, and a\n"                                                                    \
+    "second run brings only what is new. What cannot be imported is named and left out; the exit " \
+    "code is then 1."
+
+static const struct sp_verb verbs[] = {
+    {
+        .name = "init",
+        .arguments = "DIR",
+        .summary = "Makes a platform to try in DIR: configuration, two units and a spare",
+        .details = "DIR must be empty or not exist. Everything in it is on one disk: for mail that "
+                   "matters, put the units "
+                   "on\ndisks of their own (see the comments in DIR/sternpost.conf).",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .no_config = true,
+        .facts = true,
+        .options = {{"hostname", "NAME", "the server's name (localhost)"},
+                    {"smtp", "PORT", "port for SMTP (2525)"},
+                    {"lmtp", "PORT", "port for LMTP (2424)"},
+                    {"imap", "PORT", "port for IMAP (1143)"}},
+        .run = sp_cmd_init,
+    },
+    {
+        .name = "serve",
+        .arguments = "",
+        .summary = "Runs the server until SIGTERM or SIGINT",
+        .details = "Logs on stderr. Stops in good order on the first signal, at once on the "
+                   "second. SIGHUP reads the\n"
+                   "certificate again.",
+        .run = sp_cmd_serve,
+    },
+    {
+        .name = "account add",
+        .arguments = "ADDRESS",
+        .summary = "Adds an account; its domain becomes one of ours",
+        .details =
+            "The password is the first line of standard input, or is asked for on a terminal.",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .run = sp_cmd_account_add,
+    },
+    {
+        .name = "account list",
+        .arguments = "",
+        .summary = "Lists accounts with their number of messages and size",
+        .facts = true,
+        .run = sp_cmd_account_list,
+    },
+    {
+        .name = "account passwd",
+        .arguments = "ADDRESS",
+        .summary = "Changes an account's password",
+        .details =
+            "The password is the first line of standard input, or is asked for on a terminal.",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .run = sp_cmd_account_passwd,
+    },
+    {
+        .name = "account remove",
+        .arguments = "ADDRESS",
+        .summary = "Removes an account and all its mail",
+        .details = "Asks for the address once more, on a terminal or as a line of standard input.",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .options = {{"yes", NULL, "do not ask"}},
+        .run = sp_cmd_account_remove,
+    },
+    {
+        .name = "unit list",
+        .arguments = "",
+        .summary = "Lists units with their state, failure domain and free space",
+        .facts = true,
+        .run = sp_cmd_unit_list,
+    },
+    {
+        .name = "volume list",
+        .arguments = "",
+        .summary = "Lists volumes with their state and number of copies",
+        .facts = true,
+        .run = sp_cmd_volume_list,
+    },
+    {
+        .name = "import maildir",
+        .arguments = "PATH",
+        .summary = "Imports a Maildir with its folders, flags and keywords",
+        .details = COMMON_IMPORT,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .options = {{"account", "ADDRESS", "whose mail it becomes"},
+                    {"mailbox", "NAME",
+                     "what the Maildir's own inbox becomes (INBOX); its folders keep their names"}},
+        .run = sp_cmd_import_maildir,
+    },
+    {
+        .name = "import mbox",
+        .arguments = "PATH",
+        .summary = "Imports an mbox file",
+        .details = COMMON_IMPORT,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .options = {{"account", "ADDRESS", "whose mail it becomes"},
+                    {"mailbox", "NAME", "where it goes (INBOX)"}},
+        .run = sp_cmd_import_mbox,
+    },
+    {
+        .name = "index rebuild",
+        .arguments = "",
+        .summary = "Throws the index away and makes it again from the log",
+        .details = "Needs the server to be stopped. Not needed in ordinary life: a damaged index "
+                   "is rebuilt at start.",
+        .facts = true,
+        .run = sp_cmd_index_rebuild,
+    },
+    {.name = NULL},
+};
+
+int main(int argc, char **argv)
+{
+    struct sp_call call;
+    struct sp_error error = {0};
+    setlocale(LC_CTYPE, "C.UTF-8");
+    if (sodium_init() < 0) {
+        sp_error_set(&error, SP_IO, "libsodium", "cannot be initialised");
+        return sp_fail(&error);
+    }
+    sp_operation_wipe_json();
+    enum sp_status status = sp_call_parse(verbs, argc, argv, &call);
+    if (status == SP_EOF)
+        return sp_finish(SP_EXIT_OK);
+    if (status)
+        return SP_EXIT_MISUSE;
+    if (!call.verb->no_config) {
+        const char *path;
+        if (sp_config_find(call.config_path, &path, &error) ||
+            sp_config_read(path, &call.config, &error))
+            return sp_fail(&error);
+    }
+    int code = call.verb->run(&call);
+    if (!call.verb->no_config)
+        sp_config_release(&call.config);
+    return sp_finish(code);
+}

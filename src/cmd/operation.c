@@ -1,0 +1,168 @@
+#include "cmd/operation.h"
+
+#include "base/log.h"
+#include "base/time.h"
+#include "cmd/control.h"
+#include "cmd/operation_internal.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum sp_status sp_operation_memory(struct sp_error *error)
+{
+    return sp_error_set(error, SP_NO_MEMORY, "operation", "no memory");
+}
+
+enum sp_status sp_operation_text(const json_t *parameters, const char *name, const char **ret_text,
+                                 struct sp_error *error)
+{
+    const char *text = json_string_value(json_object_get(parameters, name));
+    if (!text)
+        return sp_error_set(error, SP_INVALID, "operation", "the parameter %s is missing", name);
+    *ret_text = text;
+    return SP_OK;
+}
+
+/* ---- volume.status ---- */
+
+static json_t *unit_json(const struct sp_config *config, const struct sp_volume_unit_status *unit)
+{
+    static const char *const states[] = {"replica", "spare", "witness",
+                                         "ejected", "stale", "absent"};
+    char id[SP_UUID_TEXT];
+    const char *path = NULL;
+    for (uint32_t i = 0; i < config->units_count; i++)
+        if (strcmp(config->units[i].name, unit->name) == 0)
+            path = config->units[i].path;
+    json_t *row =
+        json_pack("{s:s,s:s,s:s,s:s*,s:s}", "name", unit->name, "volume", config->volume.name,
+                  "state", states[unit->state], "path", path, "why", unit->why);
+    if (!sp_uuid_is_nil(&unit->id)) {
+        sp_uuid_text(&unit->id, id);
+        json_object_set_new(row, "id", json_string(id));
+    }
+    if (unit->state != SP_UNIT_ABSENT) {
+        json_object_set_new(row, "domain", json_string(unit->domain));
+        json_object_set_new(row, "free_bytes", json_integer((json_int_t)unit->free_bytes));
+    }
+    return row;
+}
+
+static enum sp_status volume_status(struct sp_platform *platform, const json_t *parameters,
+                                    json_t **ret_result, struct sp_error *error)
+{
+    struct sp_volume_status status;
+    char id[SP_UUID_TEXT];
+    sp_volume_status(platform->volume, &status);
+    sp_uuid_text(&platform->volume_id, id);
+    json_t *units = json_array();
+    for (uint32_t i = 0; i < status.units_count; i++)
+        json_array_append_new(units, unit_json(platform->config, &status.units[i]));
+    json_t *result = json_pack(
+        "{s:s,s:s,s:s,s:i,s:i,s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I,s:o}", "name",
+        platform->config->volume.name, "id", id, "state",
+        status.deferring                    ? "deferring"
+        : status.copies < status.min_copies ? "degraded"
+                                            : "healthy",
+        "copies", (int)status.copies, "min_copies", (int)status.min_copies, "epoch",
+        (json_int_t)status.epoch_counter, "lsn", (json_int_t)status.end.lsn, "shared_domain",
+        (int)status.shared_domain, "commits", (json_int_t)status.commits, "batches",
+        (json_int_t)status.batches, "bytes_written", (json_int_t)status.bytes, "blocks_mended",
+        (json_int_t)status.blocks_bad, "ejections", (json_int_t)status.ejections, "units", units);
+    if (!result)
+        return sp_operation_memory(error);
+    *ret_result = result;
+    return SP_OK;
+}
+
+/* ---- All of them ---- */
+
+static const struct {
+    const char *name;
+    sp_operation_function *run;
+} operations[] = {
+    {"account.add", sp_operation_account_add},
+    {"account.list", sp_operation_account_list},
+    {"account.passwd", sp_operation_account_passwd},
+    {"account.remove", sp_operation_account_remove},
+    {"volume.status", volume_status},
+};
+
+enum sp_status sp_operation_execute(struct sp_platform *platform, const char *name,
+                                    const json_t *parameters, json_t **ret_result,
+                                    struct sp_error *error)
+{
+    for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
+        if (strcmp(operations[i].name, name) == 0)
+            return operations[i].run(platform, parameters, ret_result, error);
+    sp_error_set(error, SP_UNSUPPORTED, "server", "it does not know the operation %s", name);
+    sp_error_todo(error, "server and command are of different versions: restart the server");
+    return SP_UNSUPPORTED;
+}
+
+/* ---- Here or there ---- */
+
+enum sp_status sp_access_open(const struct sp_config *config, struct sp_access *ret_access,
+                              struct sp_error *error)
+{
+    const uint64_t deadline = sp_now_ms() + 10000;
+    memset(ret_access, 0, sizeof *ret_access);
+    for (;;) {
+        enum sp_status status = sp_control_connect(config, &ret_access->control_fd, error);
+        if (status != SP_NOT_FOUND)
+            return status;
+        ret_access->control_fd = -1;
+        int lock_fd;
+        status = sp_platform_lock(config, &lock_fd, error);
+        if (status == SP_OK) {
+            /* A command prints what it was asked for, and errors; what the store does is for the
+             * server's log. */
+            sp_log_set_level(SP_LOG_ERROR);
+            status = sp_platform_open(config, lock_fd, NULL, &ret_access->platform, error);
+            ret_access->open = status == SP_OK;
+            return status;
+        }
+        if (status != SP_CONFLICT || sp_now_ms() >= deadline)
+            return status;
+        usleep(50000); /* a server that is starting or stopping, or another command */
+    }
+}
+
+void sp_access_close(struct sp_access *access)
+{
+    if (access->control_fd >= 0)
+        close(access->control_fd);
+    if (access->open)
+        sp_platform_close(&access->platform);
+    access->control_fd = -1;
+    access->open = false;
+}
+
+enum sp_status sp_operation_run(const struct sp_config *config, const char *name,
+                                json_t *parameters, json_t **ret_result, struct sp_error *error)
+{
+    struct sp_access access;
+    enum sp_status status = sp_access_open(config, &access, error);
+    if (!status) {
+        status = access.open
+                     ? sp_operation_execute(&access.platform, name, parameters, ret_result, error)
+                     : sp_control_call(access.control_fd, name, parameters, ret_result, error);
+        sp_access_close(&access);
+    }
+    json_decref(parameters);
+    return status;
+}
+
+static void wiping_free(void *memory)
+{
+    if (memory)
+        explicit_bzero(memory, malloc_usable_size(memory));
+    free(memory);
+}
+
+void sp_operation_wipe_json(void)
+{
+    json_set_alloc_funcs(malloc, wiping_free);
+}

@@ -1,0 +1,19 @@
+/* Between the files of operations. */
+#ifndef SP_CMD_OPERATION_INTERNAL_H
+#define SP_CMD_OPERATION_INTERNAL_H
+
+#include "cmd/operation.h"
+
+typedef enum sp_status sp_operation_function(struct sp_platform *platform, const json_t *parameters,
+                                             json_t **ret_result, struct sp_error *error);
+
+/* operation_account.c */
+sp_operation_function sp_operation_account_add, sp_operation_account_list,
+    sp_operation_account_passwd, sp_operation_account_remove;
+
+/* A parameter that must be there; borrowed. SP_INVALID. */
+enum sp_status sp_operation_text(const json_t *parameters, const char *name, const char **ret_text,
+                                 struct sp_error *error) SP_MUST_USE;
+enum sp_status sp_operation_memory(struct sp_error *error);
+
+#endif

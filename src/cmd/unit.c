@@ -1,0 +1,131 @@
+/* `sternpost unit list` and `volume list`. With a server running they tell what it sees. Without
+ * one they look at the units alone: opening the volume would begin a new epoch, and might be
+ * impossible just when one wants to look. */
+#include "cmd/cmd.h"
+#include "cmd/control.h"
+#include "cmd/operation.h"
+
+#include "unit/dir.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static const char *const role_names[] = {"replica", "spare", "witness"};
+
+/* What can be said of a unit without its volume. */
+static json_t *unit_at_rest(const struct sp_config *config, const struct sp_config_unit *configured)
+{
+    struct sp_unit *unit = NULL;
+    struct sp_error error = {0};
+    char id[SP_UUID_TEXT], volume[SP_UUID_TEXT];
+    json_t *row =
+        json_pack("{s:s,s:s,s:s,s:s}", "name", configured->name, "volume", config->volume.name,
+                  "role", role_names[configured->role], "path", configured->path);
+    enum sp_status status =
+        sp_unit_dir_open(configured->path, configured->name,
+                         configured->has_id ? &configured->id : NULL, &unit, &error);
+    if (status || !row) {
+        json_object_set_new(
+            row, "state",
+            json_string(status == SP_UNAVAILABLE ? "absent" : sp_status_name(status)));
+        json_object_set_new(row, "why", json_string(error.why));
+        return row;
+    }
+    uint64_t free_bytes;
+    sp_uuid_text(&unit->id, id);
+    sp_uuid_text(&unit->volume, volume);
+    json_object_set_new(row, "state", json_string("present"));
+    json_object_set_new(row, "id", json_string(id));
+    json_object_set_new(row, "volume_id", json_string(volume));
+    json_object_set_new(row, "domain", json_string(unit->domain));
+    if (unit->ops->space(unit, &free_bytes, &error) == SP_OK)
+        json_object_set_new(row, "free_bytes", json_integer((json_int_t)free_bytes));
+    unit->ops->close(unit);
+    return row;
+}
+
+static json_t *volume_at_rest(const struct sp_config *config)
+{
+    char id[SP_UUID_TEXT];
+    json_t *units = json_array();
+    struct sp_uuid volume_id = config->volume.id;
+    bool known = config->volume.has_id;
+    for (uint32_t i = 0; i < config->volume.units_count; i++) {
+        json_t *row = unit_at_rest(config, config->volume.units[i]);
+        const char *said = json_string_value(json_object_get(row, "volume_id"));
+        if (!known && said)
+            known = sp_uuid_parse(sp_slice_str(said), &volume_id) == SP_OK;
+        json_array_append_new(units, row);
+    }
+    json_t *volume = json_pack("{s:s,s:s,s:i,s:o}", "name", config->volume.name, "state", "stopped",
+                               "min_copies", (int)config->volume.min_copies, "units", units);
+    if (known) {
+        sp_uuid_text(&volume_id, id);
+        json_object_set_new(volume, "id", json_string(id));
+    }
+    return volume;
+}
+
+/* The volume with its units, as the server sees it or at rest. */
+static enum sp_status look(const struct sp_config *config, json_t **ret_volume,
+                           struct sp_error *error)
+{
+    int fd;
+    enum sp_status status = sp_control_connect(config, &fd, error);
+    if (status == SP_NOT_FOUND) {
+        *ret_volume = volume_at_rest(config);
+        return *ret_volume ? SP_OK : sp_error_set(error, SP_NO_MEMORY, "units", "no memory");
+    }
+    if (status)
+        return status;
+    status = sp_control_call(fd, "volume.status", NULL, ret_volume, error);
+    close(fd);
+    return status;
+}
+
+int sp_cmd_unit_list(struct sp_call *call)
+{
+    static const struct sp_column columns[] = {
+        {"UNIT", "name", SP_COLUMN_TEXT},     {"VOLUME", "volume", SP_COLUMN_TEXT},
+        {"STATE", "state", SP_COLUMN_TEXT},   {"FREE", "free_bytes", SP_COLUMN_BYTES},
+        {"DOMAIN", "domain", SP_COLUMN_TEXT}, {"PATH", "path", SP_COLUMN_TEXT},
+        {"REMARK", "why", SP_COLUMN_TEXT},    {NULL, NULL, SP_COLUMN_TEXT},
+    };
+    struct sp_error error = {0};
+    json_t *volume;
+    if (look(&call->config, &volume, &error))
+        return sp_fail(&error);
+    const json_t *units = json_object_get(volume, "units");
+    if (call->json)
+        sp_print_json(units);
+    else
+        sp_print_table(units, columns);
+    json_decref(volume);
+    return SP_EXIT_OK;
+}
+
+int sp_cmd_volume_list(struct sp_call *call)
+{
+    static const struct sp_column columns[] = {
+        {"VOLUME", "name", SP_COLUMN_TEXT},     {"STATE", "state", SP_COLUMN_TEXT},
+        {"COPIES", "copies", SP_COLUMN_NUMBER}, {"OF", "min_copies", SP_COLUMN_NUMBER},
+        {"EPOCH", "epoch", SP_COLUMN_NUMBER},   {"LAST LSN", "lsn", SP_COLUMN_NUMBER},
+        {"ID", "id", SP_COLUMN_TEXT},           {NULL, NULL, SP_COLUMN_TEXT},
+    };
+    struct sp_error error = {0};
+    json_t *volume;
+    if (look(&call->config, &volume, &error))
+        return sp_fail(&error);
+    json_t *volumes = json_pack("[o]", volume);
+    if (call->json) {
+        sp_print_json(volumes);
+    } else {
+        sp_print_table(volumes, columns);
+        if (json_is_true(json_object_get(volume, "shared_domain")))
+            printf("\n%s: units share a failure domain (allow_shared_domain): one failure can take "
+                   "several copies\n",
+                   call->config.volume.name);
+    }
+    json_decref(volumes);
+    return SP_EXIT_OK;
+}
