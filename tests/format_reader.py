@@ -224,6 +224,13 @@ def manifest(c):
     return {"base": c.u8(), "live": c.list(segment), "retired": c.list(segment), "erased": c.list(c.uuid)}
 
 
+def tails(c):
+    def chain():
+        return {"account": c.uuid(), "mailbox": c.varint(), "lsn": c.varint(), "uidnext": c.varint(), "messages": c.varint()}
+
+    return {"part": c.u8(), "tails": c.list(chain)}
+
+
 def gap(c):
     return {"modseq_skip": c.varint(), "uidnext_skip": c.varint(), "reason": c.text(), "lsns": c.spans()}
 
@@ -246,6 +253,7 @@ TYPES = {
     34: ("domain", lambda c: {"name": c.text()}),
     48: ("manifest", manifest),
     49: ("gap", gap),
+    50: ("tails", tails),
 }
 
 

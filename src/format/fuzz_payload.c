@@ -41,6 +41,7 @@ PASS(expunge, arena,)
 PASS(catalogue, arena,)
 PASS(manifest, arena,)
 PASS(gap, arena,)
+PASS(tails, arena,)
 PASS(mailbox_record)
 PASS(subscribe)
 PASS(credential)
@@ -51,7 +52,7 @@ PASS(domain_record)
 static pass *const passes[] = {
     pass_body_head,      pass_message,       pass_flags_change,   pass_expunge,   pass_catalogue,
     pass_manifest,       pass_gap,           pass_mailbox_record, pass_subscribe, pass_credential,
-    pass_account_record, pass_domain_record,
+    pass_account_record, pass_domain_record, pass_tails,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -422,3 +422,42 @@ enum sp_status sp_gap_read(struct sp_slice payload, struct sp_arena *arena, stru
         *ret = gap;
     return status;
 }
+
+#define TAILS_BEGINS 1U
+#define TAILS_ENDS   2U
+
+void sp_tails_write(const struct sp_tails *tails, struct sp_buf *buf)
+{
+    sp_buf_add_byte(buf,
+                    (uint8_t)((tails->begins ? TAILS_BEGINS : 0) | (tails->ends ? TAILS_ENDS : 0)));
+    sp_buf_add_varint(buf, tails->count);
+    for (uint32_t i = 0; i < tails->count; i++) {
+        const struct sp_tail *tail = &tails->list[i];
+        sp_buf_add(buf, sp_slice(tail->account.bytes, 16));
+        sp_buf_add_varint(buf, tail->mailbox);
+        sp_buf_add_varint(buf, tail->lsn);
+        sp_buf_add_varint(buf, tail->uidnext);
+        sp_buf_add_varint(buf, tail->messages);
+    }
+}
+
+enum sp_status sp_tails_read(struct sp_slice payload, struct sp_arena *arena, struct sp_tails *ret)
+{
+    struct sp_cursor c = sp_cursor(payload);
+    bool no_memory = false;
+    uint8_t part = sp_cursor_u8(&c);
+    struct sp_tails tails = {.begins = part & TAILS_BEGINS, .ends = part & TAILS_ENDS};
+    tails.list = read_array(&c, arena, sizeof *tails.list, &tails.count, &no_memory);
+    for (uint32_t i = 0; i < tails.count; i++) {
+        struct sp_tail *tail = &tails.list[i];
+        read_uuid(&c, &tail->account);
+        tail->mailbox = (uint32_t)sp_cursor_count(&c, UINT32_MAX);
+        tail->lsn = sp_cursor_varint(&c);
+        tail->uidnext = (uint32_t)sp_cursor_count(&c, UINT32_MAX);
+        tail->messages = (uint32_t)sp_cursor_count(&c, UINT32_MAX);
+    }
+    enum sp_status status = outcome(&c, no_memory);
+    if (status == SP_OK)
+        *ret = tails;
+    return status;
+}

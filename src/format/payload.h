@@ -189,4 +189,21 @@ void sp_gap_write(const struct sp_gap *gap, struct sp_buf *buf);
 enum sp_status sp_gap_read(struct sp_slice payload, struct sp_arena *arena,
                            struct sp_gap *ret) SP_MUST_USE;
 
+/* Where every chain of an account stands: a loss at the end of a chain, which no later record of
+ * the chain shows, shows here. Several records make one whole, from `begins` to `ends`. */
+struct sp_tail {
+    struct sp_uuid account;
+    uint32_t mailbox;           /* 0: the account's own chain */
+    uint32_t uidnext, messages; /* of a mailbox */
+    uint64_t lsn;               /* of the chain's last record */
+};
+struct sp_tails {
+    bool begins, ends;
+    struct sp_tail *list; /* by account and mailbox */
+    uint32_t count;
+};
+void sp_tails_write(const struct sp_tails *tails, struct sp_buf *buf);
+enum sp_status sp_tails_read(struct sp_slice payload, struct sp_arena *arena,
+                             struct sp_tails *ret) SP_MUST_USE;
+
 #endif

@@ -55,6 +55,8 @@ const char *sp_record_type_name(unsigned type)
         return "manifest";
     case SP_RECORD_GAP:
         return "gap";
+    case SP_RECORD_TAILS:
+        return "tails";
     default:
         return "unknown";
     }

@@ -31,7 +31,8 @@ enum sp_record_type {
     SP_RECORD_ACCOUNT_REMOVE = 33,
     SP_RECORD_DOMAIN = 34,
     SP_RECORD_MANIFEST = 48,
-    SP_RECORD_GAP = 49, /* LSNs declared lost */
+    SP_RECORD_GAP = 49,   /* LSNs declared lost */
+    SP_RECORD_TAILS = 50, /* where every chain stands */
 };
 /* "message"; "unknown" for others. */
 const char *sp_record_type_name(unsigned type);

@@ -110,6 +110,9 @@ PASS_ARENA(manifest, sp_manifest,
             .erased = erased,
             .erased_count = 2})
 
+static struct sp_tail tails[] = {{{{1}}, 0, 0, 0, 7}, {{{1}}, 1, UINT32_MAX, 12, INT64_MAX}};
+PASS_ARENA(tails, sp_tails, {.begins = true, .ends = true, .list = tails, .count = 2})
+
 static const struct {
     const char *name;
     pass *pass;
@@ -121,6 +124,7 @@ static const struct {
     {"subscribe", pass_subscribe, false}, {"credential", pass_credential, false},
     {"account", pass_account, false},     {"domain", pass_domain, false},
     {"manifest", pass_manifest, true},    {"gap", pass_gap, true},
+    {"tails", pass_tails, true},
 };
 
 static void test_round_trips(void **state)

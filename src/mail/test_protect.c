@@ -18,11 +18,11 @@ static void break_chain(struct world *world, enum sp_record_type type,
     assert_int_equal(sp_apply_begin(sp_volume_index(world->volume), true, &apply), SP_OK);
     struct sp_record record = {.type = (uint8_t)type,
                                .flags = SP_RECORD_CHAINED,
-                               .lsn = apply.position.end.lsn + 1,
+                               .lsn = apply.position.end.lsn,
                                .time_ns = apply.position.time_ns,
                                .account = *account,
                                .mailbox = mailbox,
-                               .previous = apply.position.end.lsn + 1, /* no chain has it */
+                               .previous = 0, /* although the chain has begun */
                                .payload = sp_buf_slice(payload)};
     struct sp_log_end end = apply.position.end;
     assert_int_equal(sp_apply_record(&apply, &record, &(struct sp_place){0}), SP_OK);

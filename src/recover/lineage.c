@@ -78,11 +78,11 @@ static void mark_epoch(struct sp_relics *relics, const struct epoch *epoch,
                        const struct limit *limit)
 {
     for (uint32_t i = epoch->first; i < epoch->end;) {
-        struct sp_relic *best = NULL;
+        struct sp_relic *best = &relics->relics[i];
         uint32_t j = i;
         for (; j < epoch->end && relics->relics[j].segment == relics->relics[i].segment; j++) {
             relics->relics[j].state = SP_RELIC_OLD;
-            if (!best || better(&relics->relics[j], best))
+            if (better(&relics->relics[j], best))
                 best = &relics->relics[j];
         }
         if (best->segment > limit->last) {

@@ -180,7 +180,8 @@ static void expunged(struct sp_losses *losses, struct sp_chain *c, struct sp_spa
     }
 }
 
-static void catalogue(struct sp_losses *losses, struct sp_chain *c, const struct sp_record *record)
+static void catalogue(struct sp_losses *losses, struct sp_chain *c, const struct sp_record *record,
+                      bool broken)
 {
     struct sp_catalogue k;
     if (sp_catalogue_read(record->payload, &losses->arena, &k) != SP_OK)
@@ -201,6 +202,10 @@ static void catalogue(struct sp_losses *losses, struct sp_chain *c, const struct
         c->missing = missing;
         c->have = have;
     } else {
+        /* The catalogue that this one goes on from may be lost as well. */
+        uint64_t known = k.present.count ? k.present.ptr[0].first : k.uidnext;
+        if (broken && known > c->uidnext && known - c->uidnext < SP_RECOVER_UIDNEXT_SKIP)
+            check(losses, sp_spans_add(&c->missing, c->uidnext, known - 1));
         for (uint32_t i = 0; i < k.present.count; i++)
             check(losses, sp_spans_add_except(&c->missing, k.present.ptr[i].first,
                                               k.present.ptr[i].last, &c->have));
@@ -260,6 +265,29 @@ static void check_made(struct sp_losses *losses, const struct sp_uuid *of, uint3
         check_made(losses, of, 0);
 }
 
+static void tails(struct sp_losses *losses, const struct sp_record *record)
+{
+    struct sp_tails t;
+    if (sp_tails_read(record->payload, &losses->arena, &t) != SP_OK)
+        return;
+    if (t.begins)
+        losses->tails_lsn = record->lsn;
+    for (uint32_t i = 0; i < t.count; i++) {
+        const struct sp_tail *tail = &t.list[i];
+        struct sp_chain *c = chain(losses, &tail->account, tail->mailbox);
+        if (!c || c->last_lsn == tail->lsn)
+            continue;
+        c->breaks++;
+        if (tail->uidnext > c->uidnext && tail->uidnext - c->uidnext < SP_RECOVER_UIDNEXT_SKIP)
+            check(losses, sp_spans_add(&c->missing, c->uidnext, tail->uidnext - 1));
+        if (tail->uidnext > c->uidnext)
+            c->uidnext = tail->uidnext;
+        check_made(losses, &tail->account, tail->mailbox);
+    }
+    if (t.ends && losses->tails_lsn)
+        losses->said_lsn = losses->tails_lsn;
+}
+
 /* ---- In order ---- */
 
 static bool is_chained(const struct sp_record *record)
@@ -275,6 +303,7 @@ void sp_losses_up_to(struct sp_losses *losses, uint64_t lsn)
         return;
     check(losses, sp_spans_add(&losses->missing, losses->next_lsn, lsn));
     losses->next_lsn = lsn + 1;
+    losses->tails_lsn = 0;
 }
 
 void sp_losses_segment(struct sp_losses *losses, const struct sp_segment_head *head)
@@ -284,7 +313,6 @@ void sp_losses_segment(struct sp_losses *losses, const struct sp_segment_head *h
         if (head->next_lsn > losses->next_lsn)
             losses->next_lsn = head->next_lsn;
     }
-    losses->segment_lsn = losses->next_lsn;
 }
 
 bool sp_losses_record(struct sp_losses *losses, const struct sp_record *record)
@@ -318,7 +346,7 @@ bool sp_losses_record(struct sp_losses *losses, const struct sp_record *record)
         message(losses, c, record, broken);
         break;
     case SP_RECORD_CATALOGUE:
-        catalogue(losses, c, record);
+        catalogue(losses, c, record, broken);
         break;
     case SP_RECORD_EXPUNGE:
         if (sp_expunge_read(record->payload, &losses->arena, &expunge) == SP_OK)
@@ -335,6 +363,9 @@ bool sp_losses_record(struct sp_losses *losses, const struct sp_record *record)
         break;
     case SP_RECORD_GAP:
         gap(losses, record);
+        break;
+    case SP_RECORD_TAILS:
+        tails(losses, record);
         break;
     default:
         break;
@@ -390,6 +421,7 @@ static void drop_expunged(struct sp_losses *losses)
         struct sp_recover_bodiless *b = &report->bodiless[i];
         const struct sp_chain *c = find(losses, &b->account, b->mailbox);
         if (c && !is_removed(losses, c) && sp_spans_has(&c->have, b->uid)) {
+            name(&b->path, sp_slice_str(c->path ? c->path : "")); /* it may have been renamed */
             report->bodiless[kept++] = *b;
             continue;
         }
@@ -409,7 +441,7 @@ bool sp_losses_finish(struct sp_losses *losses)
         check(losses, sp_spans_remove(&losses->missing, losses->declared.ptr[i].first,
                                       losses->declared.ptr[i].last));
     report->lost_lsns = sp_spans_total(&losses->missing, 0);
-    report->lost_tail_lsns = sp_spans_total(&losses->missing, losses->segment_lsn);
+    report->lost_tail_lsns = sp_spans_total(&losses->missing, losses->said_lsn);
     report->lost = (struct sp_span_list){losses->missing.ptr, losses->missing.count};
     losses->missing = (struct sp_spans){0};
     report->last_lsn = losses->last_lsn;

@@ -35,7 +35,8 @@ struct sp_losses {
     uint64_t next_lsn;        /* expected */
     uint64_t last_lsn;        /* seen */
     uint64_t last_time_ns;
-    uint64_t segment_lsn; /* where the segment that is being read begins */
+    uint64_t tails_lsn; /* where the TAILS began that are being read; 0: none, or not whole */
+    uint64_t said_lsn;  /* where the last whole TAILS began: losses before it all show */
     struct sp_recover_report *report;
     struct sp_arena arena;
     bool failed; /* out of memory */

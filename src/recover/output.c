@@ -23,7 +23,14 @@ static enum sp_status no_memory(const struct sp_output *output)
 
 /* ---- Units ---- */
 
-static enum sp_status make_empty_dir(const char *path, struct sp_error *error)
+/* A scan's own files may be there already: the platform is then made beside them. */
+static bool made_by_scan(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "scan.json") == 0 ||
+           strncmp(name, "volume-", 7) == 0;
+}
+
+static enum sp_status make_dir(const char *path, struct sp_error *error)
 {
     if (mkdir(path, 0700) == 0)
         return SP_OK;
@@ -33,16 +40,16 @@ static enum sp_status make_empty_dir(const char *path, struct sp_error *error)
     DIR *dir = opendir(path);
     if (!dir)
         return sp_error_set(error, SP_IO, path, "cannot be opened: %s", strerror(errno));
-    bool empty = true;
-    for (struct dirent *e; (e = readdir(dir));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            empty = false;
+    enum sp_status status = SP_OK;
+    for (struct dirent *e; status == SP_OK && (e = readdir(dir));) {
+        if (made_by_scan(e->d_name))
+            continue;
+        status = sp_error_set(error, SP_EXISTS, path, "it holds %s already", e->d_name);
+        sp_error_todo(error, "nothing is ever rebuilt over something else: move it away (units of "
+                             "an interrupted rebuild too), or name another folder with --to");
+    }
     closedir(dir);
-    if (empty)
-        return SP_OK;
-    sp_error_set(error, SP_EXISTS, path, "it is not empty");
-    sp_error_todo(error, "name a new directory: nothing is ever rebuilt over something else");
-    return SP_EXISTS;
+    return status;
 }
 
 enum sp_status sp_output_open(struct sp_output *output, const char *dir,
@@ -52,7 +59,7 @@ enum sp_status sp_output_open(struct sp_output *output, const char *dir,
         (struct sp_output){.volume = *volume, .error = error, .builder = sp_footer_builder_new()};
     if (!output->builder)
         return no_memory(output);
-    enum sp_status status = make_empty_dir(dir, error);
+    enum sp_status status = make_dir(dir, error);
     for (unsigned i = 0; i < SP_OUTPUT_UNITS && status == SP_OK; i++) {
         char path[4096];
         struct sp_uuid id;
@@ -351,8 +358,7 @@ enum sp_status sp_output_config(const struct sp_output *output, const char *dir)
             "them to\n"
             "# disks of their own before relying on them, and take allow_shared_domain out again.\n"
             "[server]\nhostname = localhost\nstate = state\n\n"
-            "[listen]\nsmtp = 127.0.0.1:2525\nlmtp = 127.0.0.1:2424\nsubmission = 127.0.0.1:2587\n"
-            "imap = 127.0.0.1:1143\npop3 = 127.0.0.1:1110\nhttp = 127.0.0.1:8080\n\n"
+            "[listen]\nsmtp = 127.0.0.1:2525\nlmtp = 127.0.0.1:2424\nimap = 127.0.0.1:1143\n\n"
             "[unit a]\nkind = dir\npath = unit-a\n\n"
             "[unit b]\nkind = dir\npath = unit-b\n\n"
             "[unit c]\nkind = dir\npath = unit-c\nrole = spare\n\n"

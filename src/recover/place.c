@@ -142,6 +142,7 @@ static enum sp_status open_file(struct sp_places *places, struct sp_place_file *
         for (uint32_t i = 0; i < places->files_count; i++)
             if (places->files[i].fd >= 0 && (!oldest || places->files[i].used < oldest->used))
                 oldest = &places->files[i];
+        sp_assert(oldest);
         /* What it could not write is learnt here and not lost with the descriptor. */
         int failed = fdatasync(oldest->fd);
         file_path(places, oldest, path);

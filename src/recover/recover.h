@@ -154,8 +154,8 @@ struct sp_recover_report {
     uint32_t segments_count;
     struct sp_span_list lost; /* LSNs; new, i.e. not declared by an earlier rebuild */
     uint64_t lost_lsns;
-    uint64_t lost_tail_lsns; /* of these, in the log's last segment: no later catalogue says whose
-                                they were */
+    uint64_t lost_tail_lsns; /* of these, after the last whole TAILS: nothing later says for certain
+                                whose they were */
     struct sp_recover_broken *broken;
     uint32_t broken_count;
     struct sp_recover_bodiless *bodiless;
@@ -170,8 +170,9 @@ struct sp_recover_report {
     uint32_t notes_count;
 };
 
-/* Rebuilds a volume from scan_dir into dir (missing or empty): dir/unit-a, unit-b, unit-c,
- * sternpost.conf. */
+/* Rebuilds a volume from scan_dir into dir, which is missing, empty, or scan_dir itself:
+ * dir/unit-a, unit-b, unit-c and, last, sternpost.conf. SP_EXISTS: there is something else in dir.
+ */
 enum sp_status sp_recover_rebuild(const char *scan_dir, const char *dir,
                                   const struct sp_recover_rebuild_options *options,
                                   struct sp_recover_report *ret_report,

@@ -284,9 +284,8 @@ void sp_recover_report_print(const struct sp_recover_report *report, FILE *file)
     }
     if (report->lost_tail_lsns)
         fprintf(file,
-                "%" PRIu64 " of them are in the last segment, after which no catalogue was "
-                "written: whose they were is "
-                "known only where a later record of the same mailbox is left.\n",
+                "%" PRIu64 " of them come after the last full account in the log: whose they were "
+                "is known only where a later record of the same mailbox is left.\n",
                 report->lost_tail_lsns);
     if (report->broken_count) {
         fprintf(file, "Incomplete%s:\n",

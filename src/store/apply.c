@@ -584,7 +584,8 @@ static enum sp_status apply_catalogue(struct sp_apply *apply, const struct sp_re
     if (status != SP_OK)
         return status;
     mailbox.row.catalogue_lsn = record->lsn;
-    mailbox.row.catalogue_deltas = catalogue.base ? 0 : mailbox.row.catalogue_deltas + 1;
+    mailbox.row.catalogue_modseq = catalogue.highestmodseq;
+    mailbox.row.catalogue_uidnext = catalogue.uidnext;
     /* It states what the mailbox holds: with a different count something between is lost. */
     if (mailbox.row.messages != catalogue.messages || mailbox.row.uidnext < catalogue.uidnext) {
         sp_assert(apply->replay);
@@ -820,6 +821,42 @@ static enum sp_status apply_gap(struct sp_apply *apply, const struct sp_record *
     return status == SP_EOF ? SP_OK : status;
 }
 
+/* In a replay: a chain that ended before it is said to have ended is broken, and nothing after this
+ * record may ever show it. */
+static enum sp_status apply_tail(struct sp_apply *apply, const struct sp_tail *tail)
+{
+    struct sp_account account;
+    struct sp_mailbox mailbox;
+    enum sp_status status = sp_index_account(&apply->read, &tail->account, &account);
+    if (status == SP_OK && tail->mailbox)
+        status = sp_index_mailbox(&apply->read, &tail->account, tail->mailbox, &mailbox);
+    if (status != SP_OK)
+        return status == SP_NOT_FOUND ? SP_OK : status; /* the list that names it is broken */
+    if (!tail->mailbox) {
+        if (account.row.tail == tail->lsn || (status = own_account(apply, &account)) != SP_OK)
+            return status;
+        account.row.protected_ = true;
+        return put_account(apply, &account);
+    }
+    if (mailbox.row.tail == tail->lsn || (status = own_mailbox(apply, &mailbox)) != SP_OK)
+        return status;
+    mailbox.row.protected_ = true;
+    if (mailbox.row.uidnext < tail->uidnext)
+        mailbox.row.uidnext = tail->uidnext;
+    return put_mailbox(apply, &mailbox);
+}
+
+static enum sp_status apply_tails(struct sp_apply *apply, const struct sp_record *record)
+{
+    struct sp_tails tails;
+    if (!apply->replay)
+        return SP_OK; /* read from this very index a moment ago */
+    enum sp_status status = sp_tails_read(record->payload, &apply->arena, &tails);
+    for (uint32_t i = 0; status == SP_OK && i < tails.count; i++)
+        status = apply_tail(apply, &tails.list[i]);
+    return status;
+}
+
 static enum sp_status apply_volume_record(struct sp_apply *apply, const struct sp_record *record,
                                           const struct sp_place *place)
 {
@@ -835,6 +872,8 @@ static enum sp_status apply_volume_record(struct sp_apply *apply, const struct s
         return apply_manifest(apply, record, place);
     case SP_RECORD_GAP:
         return apply_gap(apply, record);
+    case SP_RECORD_TAILS:
+        return apply_tails(apply, record);
     default:
         status = sp_domain_record_read(record->payload, &domain);
         if (status != SP_OK)
@@ -884,6 +923,7 @@ enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *r
     case SP_RECORD_DOMAIN:
     case SP_RECORD_MANIFEST:
     case SP_RECORD_GAP:
+    case SP_RECORD_TAILS:
         status = apply_volume_record(apply, record, place);
         break;
     default:

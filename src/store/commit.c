@@ -13,6 +13,9 @@
 #define PLANS_MAX_DEFAULT 1024U
 #define BATCH_BYTES_SOFT  (8U << 20) /* no further plan joins a batch that is larger */
 #define PLAN_ARENA_BYTES  (64U << 20)
+#define TAILS_BYTES       (1U << 20) /* of one TAILS record, about: of one batch */
+#define CATALOGUE_BYTES   (4U << 20) /* of records between catalogues */
+#define CATALOGUE_IDLE_MS 5000U      /* without a commit, and they are due as well */
 
 struct sp_plan {
     struct sp_volume *volume;
@@ -107,7 +110,15 @@ enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type,
     return SP_OK;
 }
 
-/* ---- Housekeeping: what each new segment says of the one before ---- */
+/* ---- Housekeeping: what is said of the log in the log ----
+ *
+ * A segment begins with a manifest, and with a base catalogue of each mailbox that the one before
+ * changed: what is lost with a segment is known from the next. The same is said when the volume is
+ * closed. Within a segment, after every CATALOGUE_BYTES and whenever it has been quiet, come delta
+ * catalogues of what changed since: so what is lost near the end of the log mostly shows too.
+ *
+ * And where every chain stands is said when the volume is closed, and every SP_TAILS_SEGMENTS: so
+ * what a long stretch of loss took shows even where the mailbox never changed again. */
 
 struct span_builder {
     struct sp_arena *arena;
@@ -137,14 +148,14 @@ static void add_uid(struct span_builder *b, uint64_t first, uint64_t last)
     b->list.ptr[b->list.count++] = (struct sp_span){first, last};
 }
 
-/* Every UID that the mailbox has. */
-static enum sp_status present_uids(struct sp_plan *plan, const struct sp_touched *at,
+/* Every UID that the mailbox has, from one on. */
+static enum sp_status present_uids(struct sp_plan *plan, const struct sp_touched *at, uint32_t from,
                                    struct span_builder *present)
 {
     struct sp_flag_cursor cursor;
     struct sp_flag_row row;
     enum sp_status status =
-        sp_flag_cursor_open(sp_plan_read(plan), &at->account, at->mailbox, 1, 0, &cursor);
+        sp_flag_cursor_open(sp_plan_read(plan), &at->account, at->mailbox, from, 0, &cursor);
     if (status != SP_OK)
         return status;
     while ((status = sp_flag_cursor_next(&cursor, &row)) == SP_OK && !present->failed)
@@ -155,9 +166,38 @@ static enum sp_status present_uids(struct sp_plan *plan, const struct sp_touched
     return status == SP_EOF ? SP_OK : status;
 }
 
-/* A catalogue record is a base: the run-length coded UIDs of a mailbox are hardly longer than what
- * changed in it. */
-static enum sp_status emit_catalogue(struct sp_plan *plan, const struct sp_touched *at)
+static enum sp_status add_gone(void *context, struct sp_uid_pair run)
+{
+    struct span_builder *gone = context;
+    add_uid(gone, run.first, run.last);
+    return gone->failed ? SP_NO_MEMORY : SP_OK;
+}
+
+static int by_first(const void *a, const void *b)
+{
+    const struct sp_span *left = a, *right = b;
+    return (left->first > right->first) - (left->first < right->first);
+}
+
+/* Tombstones come in the order of their MODSEQs; spans ascend, and touch nowhere. */
+static void sort_spans(struct sp_span_list *list)
+{
+    uint32_t kept = 0;
+    if (list->count)
+        qsort(list->ptr, list->count, sizeof *list->ptr, by_first);
+    for (uint32_t i = 0; i < list->count; i++) {
+        struct sp_span span = list->ptr[i];
+        if (kept && span.first <= list->ptr[kept - 1].last + 1) {
+            if (span.last > list->ptr[kept - 1].last)
+                list->ptr[kept - 1].last = span.last;
+        } else {
+            list->ptr[kept++] = span;
+        }
+    }
+    list->count = kept;
+}
+
+static enum sp_status emit_catalogue(struct sp_plan *plan, const struct sp_touched *at, bool base)
 {
     struct sp_mailbox mailbox;
     enum sp_status status =
@@ -167,18 +207,24 @@ static enum sp_status emit_catalogue(struct sp_plan *plan, const struct sp_touch
     if (status != SP_OK)
         return status;
     sp_arena_release(&plan->arena);
-    struct span_builder present = {.arena = &plan->arena};
-    status = present_uids(plan, at, &present);
+    struct span_builder present = {.arena = &plan->arena}, gone = {.arena = &plan->arena};
+    base = base || mailbox.row.catalogue_lsn == 0;
+    status = present_uids(plan, at, base ? 1 : mailbox.row.catalogue_uidnext, &present);
+    if (status == SP_OK && !base)
+        status = sp_index_expunged(sp_plan_read(plan), &at->account, at->mailbox,
+                                   mailbox.row.catalogue_modseq, add_gone, &gone);
     if (status != SP_OK)
         return status;
+    sort_spans(&gone.list);
     struct sp_catalogue catalogue = {
-        .base = true,
+        .base = base,
         .uidvalidity = mailbox.row.uidvalidity,
         .uidnext = mailbox.row.uidnext,
         .highestmodseq = mailbox.row.highestmodseq,
         .messages = mailbox.row.messages,
         .path = mailbox.path,
         .present = present.list,
+        .gone = gone.list,
     };
     struct sp_buf *buf = sp_plan_buf(plan);
     sp_catalogue_write(&catalogue, buf);
@@ -217,43 +263,163 @@ static enum sp_status emit_manifest(struct sp_plan *plan)
     return status;
 }
 
+void sp_volume_begin_tails(struct sp_volume *v)
+{
+    v->tails_due = true;
+    v->tails_segments = 0;
+    memset(&v->tails_from, 0, sizeof v->tails_from);
+}
+
+static bool add_tail(struct sp_plan *plan, struct sp_tails *tails, uint32_t *capacity,
+                     struct sp_tail tail)
+{
+    if (tails->count == *capacity) {
+        uint32_t grown_capacity = *capacity ? *capacity * 2 : 256;
+        struct sp_tail *grown = sp_arena_array(&plan->arena, grown_capacity, sizeof *grown);
+        if (!grown)
+            return false;
+        if (tails->count)
+            memcpy(grown, tails->list, tails->count * sizeof *grown);
+        tails->list = grown;
+        *capacity = grown_capacity;
+    }
+    tails->list[tails->count++] = tail;
+    return true;
+}
+
+/* One record, of as many accounts after tails_from as go into it. *ret_from, *ret_ends: how far it
+ * came, and whether that is all. */
+static enum sp_status emit_tails(struct sp_plan *plan, struct sp_uuid *ret_from, bool *ret_ends)
+{
+    const uint32_t count_max = TAILS_BYTES / 32;
+    struct sp_read *read = sp_plan_read(plan);
+    struct sp_account account = {.id = plan->volume->tails_from};
+    struct sp_tails tails = {.begins = sp_uuid_is_nil(&account.id)};
+    uint32_t capacity = 0;
+    enum sp_status status = SP_OK;
+    sp_arena_release(&plan->arena);
+    while (tails.count < count_max && (status = sp_index_next_account(read, &account)) == SP_OK) {
+        struct sp_mailbox mailbox = {.account = account.id};
+        bool good = add_tail(plan, &tails, &capacity,
+                             (struct sp_tail){.account = account.id, .lsn = account.row.tail});
+        /* A payload has its limit: of an account of 60,000 mailboxes the last go unsaid. */
+        while (good && tails.count < count_max * 3 &&
+               (status = sp_index_next_mailbox(read, &account.id, &mailbox)) == SP_OK)
+            good = add_tail(plan, &tails, &capacity,
+                            (struct sp_tail){.account = account.id,
+                                             .mailbox = mailbox.row.id,
+                                             .uidnext = mailbox.row.uidnext,
+                                             .messages = mailbox.row.messages,
+                                             .lsn = mailbox.row.tail});
+        if (!good)
+            return SP_NO_MEMORY;
+        if (status != SP_OK && status != SP_EOF)
+            return status;
+    }
+    if (status != SP_OK && status != SP_EOF)
+        return status;
+    tails.ends = tails.count < count_max;
+    *ret_from = account.id;
+    *ret_ends = tails.ends;
+    struct sp_buf *buf = sp_plan_buf(plan);
+    sp_tails_write(&tails, buf);
+    return sp_buf_failed(buf)
+               ? SP_NO_MEMORY
+               : sp_plan_emit(plan, SP_RECORD_TAILS, NULL, 0, sp_buf_slice(buf), NULL);
+}
+
 /* What is being said in the batch under way, to be forgotten once it is durable. */
 struct housekeeping {
-    struct sp_touched_set *touched;
+    struct sp_touched_set *touched; /* NULL: no segment began */
+    struct sp_touched_set *recent;  /* NULL: no catalogues */
     size_t sealed_count;
+    uint64_t recent_bytes;
+    bool tails, tails_end;
+    struct sp_uuid tails_from;
 };
+
+static bool housekeeping_is_due(const struct sp_volume *v)
+{
+    return v->housekeeping || v->tails_due ||
+           (v->catalogues_due && sp_touched_set_count(v->recent));
+}
+
+static enum sp_status emit_catalogues(struct sp_plan *plan, const struct sp_touched_set *set,
+                                      bool base)
+{
+    enum sp_status status = SP_OK;
+    for (size_t i = 0; i < sp_touched_set_count(set) && status == SP_OK; i++)
+        status = emit_catalogue(plan, sp_touched_set_at(set, i), base);
+    return status;
+}
+
+static enum sp_status say_catalogues(struct sp_plan *plan, struct housekeeping *due)
+{
+    struct sp_volume *v = plan->volume;
+    struct sp_touched_set *recent = sp_touched_set_new();
+    struct sp_touched_set *touched = v->housekeeping ? sp_touched_set_new() : NULL;
+    if (!recent || (v->housekeeping && !touched)) {
+        sp_touched_set_free(recent);
+        sp_touched_set_free(touched);
+        return SP_NO_MEMORY;
+    }
+    due->recent = v->recent;
+    due->recent_bytes = v->recent_bytes;
+    v->recent = recent;
+    v->recent_bytes = 0;
+    v->catalogues_due = false;
+    if (!touched)
+        return emit_catalogues(plan, due->recent, false);
+    due->touched = v->touched;
+    due->sealed_count = v->sealed_count;
+    v->touched = touched;
+    v->housekeeping = false; /* a segment that begins under way sets it again */
+    enum sp_status status = emit_manifest(plan);
+    return status == SP_OK ? emit_catalogues(plan, due->touched, true) : status;
+}
 
 static enum sp_status housekeeping_begin(struct sp_plan *plan, struct housekeeping *due)
 {
-    struct sp_volume *v = plan->volume;
-    struct sp_touched_set *fresh = sp_touched_set_new();
-    if (!fresh)
-        return SP_NO_MEMORY;
-    due->touched = v->touched;
-    due->sealed_count = v->sealed_count;
-    v->touched = fresh;
-    v->housekeeping = false; /* a segment that begins under way sets it again */
-    enum sp_status status = emit_manifest(plan);
-    for (size_t i = 0; i < sp_touched_set_count(due->touched) && status == SP_OK; i++)
-        status = emit_catalogue(plan, sp_touched_set_at(due->touched, i));
+    const struct sp_volume *v = plan->volume;
+    enum sp_status status = SP_OK;
+    if (v->housekeeping || v->catalogues_due)
+        status = say_catalogues(plan, due);
+    if (status == SP_OK && v->tails_due) {
+        due->tails = true;
+        status = emit_tails(plan, &due->tails_from, &due->tails_end);
+    }
     return status;
 }
 
 static void housekeeping_end(struct sp_volume *v, struct housekeeping *due, bool durable)
 {
-    if (!due->touched)
-        return;
     if (durable) {
-        v->sealed_count -= due->sealed_count;
-        if (v->sealed_count)
-            memmove(v->sealed, v->sealed + due->sealed_count, v->sealed_count * sizeof *v->sealed);
+        if (due->touched) {
+            v->sealed_count -= due->sealed_count;
+            if (v->sealed_count)
+                memmove(v->sealed, v->sealed + due->sealed_count,
+                        v->sealed_count * sizeof *v->sealed);
+        }
+        if (due->tails) {
+            v->tails_from = due->tails_from;
+            v->tails_due = !due->tails_end;
+        }
         sp_touched_set_free(due->touched);
+        sp_touched_set_free(due->recent);
         return;
     }
-    /* It must be said again; nothing was added to the fresh set, since nothing was committed. */
-    sp_touched_set_free(v->touched);
-    v->touched = due->touched;
-    v->housekeeping = true;
+    /* It must be said again; nothing was added to the fresh sets, since nothing was committed. */
+    if (due->recent) {
+        sp_touched_set_free(v->recent);
+        v->recent = due->recent;
+        v->recent_bytes += due->recent_bytes;
+        v->catalogues_due = true;
+    }
+    if (due->touched) {
+        sp_touched_set_free(v->touched);
+        v->touched = due->touched;
+        v->housekeeping = true;
+    }
 }
 
 /* ---- One batch ---- */
@@ -295,7 +461,8 @@ static enum sp_status apply_again(struct sp_volume *v, uint32_t blocks)
 static void notify_touched(struct sp_volume *v, const struct sp_touched *touched, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (sp_touched_set_add(v->touched, &touched[i]) != SP_OK)
+        if (sp_touched_set_add(v->touched, &touched[i]) != SP_OK ||
+            sp_touched_set_add(v->recent, &touched[i]) != SP_OK)
             sp_log(SP_LOG_WARN, "volume.memory",
                    "volume=%s what=\"a catalogue record will be missing\"", v->name);
         if (v->notify)
@@ -340,6 +507,9 @@ static enum sp_status write_batch(struct sp_volume *v)
     if (status == SP_OK)
         notify_touched(v, touched, count);
     free(touched);
+    v->recent_bytes += v->batch.stream_bytes;
+    if (v->recent_bytes >= CATALOGUE_BYTES)
+        v->catalogues_due = true;
     v->batches++;
     return status == SP_OK ? SP_OK : index_stops(v, status);
 }
@@ -386,7 +556,7 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
     if (plan.time_ns < v->apply.position.time_ns)
         plan.time_ns = v->apply.position.time_ns;
     struct housekeeping due = {0};
-    if (status == SP_OK && v->housekeeping)
+    if (status == SP_OK && housekeeping_is_due(v))
         status = housekeeping_begin(&plan, &due);
 
     for (struct sp_commit *commit = first ? first : take(v); commit; commit = take(v)) {
@@ -464,7 +634,7 @@ static bool work(struct sp_volume *v)
         check_units(v);
     }
     struct sp_commit *first = take(v);
-    if (!first && (!v->housekeeping || !v->writable || v->index_failed))
+    if (!first && (!housekeeping_is_due(v) || !v->writable || v->index_failed))
         return false;
     run_batch(v, first);
     return true;
@@ -473,10 +643,15 @@ static bool work(struct sp_volume *v)
 static void *committer(void *context)
 {
     struct sp_volume *v = context;
+    uint64_t worked_ms = sp_now_ms();
     pthread_setname_np(pthread_self(), "committer");
     for (;;) {
-        if (work(v))
+        if (work(v)) {
+            worked_ms = sp_now_ms();
             continue;
+        }
+        if (sp_now_ms() - worked_ms >= CATALOGUE_IDLE_MS && sp_touched_set_count(v->recent))
+            v->catalogues_due = true; /* seen after the next wait */
         pthread_mutex_lock(&v->lock);
         if (v->stopping && !v->queue_first) {
             pthread_mutex_unlock(&v->lock);
@@ -518,6 +693,14 @@ void sp_committer_stop(struct sp_volume *v)
     }
     while (v->queue_first)
         run_batch(v, take(v));
+    /* The last word: whatever may be lost of the log until the next start, shows. */
+    v->housekeeping = v->housekeeping || sp_touched_set_count(v->touched);
+    sp_volume_begin_tails(v);
+    for (uint64_t lsn = 0; lsn != v->next_lsn && v->writable && !v->index_failed;) {
+        lsn = v->next_lsn;
+        if (housekeeping_is_due(v))
+            run_batch(v, NULL);
+    }
 }
 
 bool sp_volume_run_once(struct sp_volume *v)

@@ -69,8 +69,9 @@ struct sp_mailbox_row {
     uint64_t tail;
     uint64_t highestmodseq;
     uint64_t size;
-    uint64_t catalogue_lsn; /* newest catalogue record */
-    uint32_t catalogue_deltas;
+    uint64_t catalogue_lsn; /* newest catalogue record, and where it left off */
+    uint64_t catalogue_modseq;
+    uint32_t catalogue_uidnext;
     uint32_t id, uidvalidity, uidnext;
     uint32_t messages, unseen, deleted;
     uint32_t special_use;

@@ -298,6 +298,8 @@ static enum sp_status segment_started(struct sp_volume *v, const struct sp_segme
     sp_footer_builder_reset(v->footer);
     sp_footer_builder_blocks(v->footer, block, 1);
     v->housekeeping = true;
+    if (++v->tails_segments >= SP_TAILS_SEGMENTS)
+        sp_volume_begin_tails(v);
     return SP_OK;
 }
 

@@ -557,7 +557,8 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
     sp_batch_init(&v->batch);
     v->footer = sp_footer_builder_new();
     v->touched = sp_touched_set_new();
-    if (!v->footer || !v->touched)
+    v->recent = sp_touched_set_new();
+    if (!v->footer || !v->touched || !v->recent)
         return sp_error_set(error, SP_NO_MEMORY, v->name, "out of memory");
     return SP_OK;
 }
@@ -570,6 +571,7 @@ static void volume_free(struct sp_volume *v, bool clean)
             v->members[i].unit->ops->close(v->members[i].unit);
     sp_footer_builder_free(v->footer);
     sp_touched_set_free(v->touched);
+    sp_touched_set_free(v->recent);
     sp_batch_release(&v->batch);
     free(v->segments);
     free(v->sealed);

@@ -19,7 +19,8 @@
 #include <pthread.h>
 
 #define SP_SEGMENT_BYTES_DEFAULT (64U << 20)
-#define SP_HOUSEKEEPING_BASE     64U /* catalogue and manifest deltas until the next base */
+#define SP_TAILS_SEGMENTS        16U /* segments until the next statement of all tails */
+#define SP_HOUSEKEEPING_BASE     64U /* manifest deltas until the next base */
 
 struct sp_volume_member {
     char name[64];
@@ -42,7 +43,7 @@ struct sp_volume_segment {
     bool sealed;
 };
 
-struct sp_touched_set; /* mailboxes changed in the segment being written */
+struct sp_touched_set; /* mailboxes, each once */
 
 struct sp_volume {
     char name[64];
@@ -71,14 +72,20 @@ struct sp_volume {
     struct sp_block_header last_header;
     struct sp_footer_builder *footer;
     struct sp_batch batch;
-    struct sp_touched_set *touched;
+    struct sp_touched_set *touched;     /* mailboxes changed in the segment being written */
+    struct sp_touched_set *recent;      /* mailboxes changed since the last catalogues */
+    uint64_t recent_bytes;              /* of records since then */
     struct sp_manifest_segment *sealed; /* since the last manifest record */
     size_t sealed_count, sealed_capacity;
     uint32_t manifest_deltas;
     bool write_abandoned; /* a unit was ejected that may still read the last write's buffer: it is
                              left to it */
     bool housekeeping;    /* a segment began: catalogues and manifest are due */
-    bool writable;        /* an epoch is ours; false: the volume defers */
+    bool tails_due;       /* of the accounts after tails_from */
+    struct sp_uuid tails_from;
+    uint32_t tails_segments; /* begun since the last */
+    bool catalogues_due; /* enough was written, or it is quiet: catalogues of `recent` are due */
+    bool writable;       /* an epoch is ours; false: the volume defers */
     char why_not[256];
 
     struct sp_index *index;
@@ -131,6 +138,11 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
                            const struct sp_block_header *last_header, uint64_t chain) SP_MUST_USE;
 enum sp_status sp_volume_add_segment(struct sp_volume *v,
                                      const struct sp_volume_segment *segment) SP_MUST_USE;
+
+/* ---- commit.c ---- */
+
+/* Makes a statement of all tails due, from the first account on. */
+void sp_volume_begin_tails(struct sp_volume *v);
 
 /* ---- touched.c ---- */
 
