@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 import format_reader
+from platform_under_test import PROGRAM, message, ok
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("STERNPOST_BUILD", os.path.join(ROOT, "build"))
@@ -88,9 +89,23 @@ def agree_about_store(program, unit):
     assert vote["accepted"] and vote["accepted"]["epoch_id"] == previous["epoch_id"]
 
 
-def test_store():
-    """Set STERNPOST_STORE to a unit's directory to compare the readers on it."""
-    program, unit = os.path.join(BUILD, "sternpost"), os.environ.get("STERNPOST_STORE")
-    if not unit or not os.path.exists(program):
-        pytest.skip("no store was named")
-    agree_about_store(program, unit)
+def test_store(new_platform):
+    """What a server wrote: several segments, sealed and open, with every kind of change an account sees."""
+    platform = new_platform(start=False)
+    platform.configure(segment_size="1M")
+    platform.start()
+    imap = platform.imap("user@example.org")
+    for n in range(40):
+        ok(imap.append("INBOX", r"(\Seen $Label)" if n % 3 else None, None, message(f"number {n}", os.urandom(40000).hex())))
+    ok(imap.create("Folder"))
+    ok(imap.subscribe("Folder"))
+    ok(imap.copy("1:5", "Folder"))
+    ok(imap.store("1:10", "+FLAGS", r"(\Answered)"))
+    ok(imap.store("7", "+FLAGS", r"(\Deleted)"))
+    ok(imap.expunge())
+    ok(imap.rename("Folder", "Renamed"))
+    ok(imap.delete("Renamed"))
+    imap.logout()
+    assert platform.stop() == 0
+    for unit in ("a", "b"):
+        agree_about_store(PROGRAM, str(platform.folder / unit))

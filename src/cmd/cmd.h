@@ -20,7 +20,7 @@
 #define SP_EXIT_MISUSE 2
 
 #define SP_VERB_OPTIONS_MAX   8U
-#define SP_VERB_ARGUMENTS_MAX 16U
+#define SP_VERB_ARGUMENTS_MAX 256U
 
 struct sp_verb_option {
     const char *name;  /* "mailbox": --mailbox */
@@ -62,6 +62,9 @@ int sp_cmd_account_remove(struct sp_call *call);
 int sp_cmd_index_rebuild(struct sp_call *call);
 int sp_cmd_import_maildir(struct sp_call *call);
 int sp_cmd_import_mbox(struct sp_call *call);
+int sp_cmd_recover_scan(struct sp_call *call);
+int sp_cmd_recover_rebuild(struct sp_call *call);
+int sp_cmd_recover_dump(struct sp_call *call);
 
 /* ---- The command line (options.c) ---- */
 

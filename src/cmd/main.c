@@ -127,6 +127,49 @@ static const struct sp_verb verbs[] = {
         .facts = true,
         .run = sp_cmd_index_rebuild,
     },
+    {
+        .name = "recover scan",
+        .arguments = "SOURCE...",
+        .summary = "Finds every block on raw disks, images or files, whatever is left of them",
+        .details = "A SOURCE is a block device, a disk image, a file, or a folder of files. It is "
+                   "opened read-only and never\nwritten; no file system is needed. What is found "
+                   "goes to the folder that --out names, which must not be\non a source. Scanning "
+                   "again into the same folder adds to it.",
+        .arguments_min = 1,
+        .arguments_max = SP_VERB_ARGUMENTS_MAX,
+        .no_config = true,
+        .facts = true,
+        .options = {{"out", "DIR", "where the blocks go; made if it is missing"}},
+        .run = sp_cmd_recover_scan,
+    },
+    {
+        .name = "recover rebuild",
+        .arguments = "DIR",
+        .summary = "Makes a platform from what a scan found, and says what is missing",
+        .details = "DIR is where `recover scan` put the blocks; they stay as they are. Beside them "
+                   "come three units, an index,\nDIR/sternpost.conf for `serve`, and the account "
+                   "of what is missing (rebuild.txt, rebuild.json). A mailbox\nwith records "
+                   "missing is refused to clients, lest they delete their own copies to match it.",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .no_config = true,
+        .facts = true,
+        .options = {{"to", "DIR", "make the platform there, not in the scan's own folder"},
+                    {"volume", "UUID", "which volume, if the scan found several"},
+                    {"accept-loss", NULL, "open incomplete mailboxes as they are"}},
+        .run = sp_cmd_recover_rebuild,
+    },
+    {
+        .name = "recover dump",
+        .arguments = "FILE",
+        .summary = "Prints a segment file as lines of JSON: head, records, trailer, sound end",
+        .details = "Also of a damaged one, as far as its blocks are in their places. "
+                   "docs/format.md says what the fields mean.",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .no_config = true,
+        .run = sp_cmd_recover_dump,
+    },
     {.name = NULL},
 };
 
