@@ -96,7 +96,9 @@ void sp_imap_run_authenticate(struct sp_imap *s)
         sp_buf_add(&s->out, SP_S("+ \r\n"));
         sp_imap_read_on(s, SP_IMAP_SASL);
     } else {
-        plain(s, sp_slice_eq(initial, SP_S("=")) ? (struct sp_slice){0} : initial);
+        if (sp_slice_eq(initial, SP_S("=")))
+            initial = (struct sp_slice){0};
+        plain(s, initial);
     }
 }
 
