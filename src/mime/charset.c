@@ -82,19 +82,26 @@ void sp_mime_converter_feed(struct sp_mime_converter *converter, struct sp_slice
         size_t room = ROOM_BYTES;
         if (room > buf->cap_bytes - buf->len)
             room = buf->cap_bytes - buf->len;
-        if (!room && source == source_end && !last)
+        if (buf->failed || (!room && source == source_end && !last))
             return;
-        if (!sp_buf_reserve(buf, room ? room : 1))
+        /* A full buffer has failed only when there is more. */
+        char spare[U8_MAX_LENGTH], *start = spare, *target;
+        if (room && !sp_buf_reserve(buf, room))
             return;
-        char *start = (char *)buf->ptr + buf->len, *target = start;
+        if (room)
+            start = (char *)buf->ptr + buf->len;
+        target = start;
         error = U_ZERO_ERROR;
-        ucnv_convertEx(converter->to, converter->from, &target, start + room, &source, source_end,
-                       (UChar *)converter->pivot, (UChar **)&converter->pivot_source,
-                       (UChar **)&converter->pivot_target,
-                       (UChar *)converter->pivot +
-                           sizeof converter->pivot / sizeof *converter->pivot,
-                       false, last, &error);
-        buf->len += (size_t)(target - start);
+        ucnv_convertEx(
+            converter->to, converter->from, &target, start + (room ? room : sizeof spare), &source,
+            source_end, (UChar *)converter->pivot, (UChar **)&converter->pivot_source,
+            (UChar **)&converter->pivot_target,
+            (UChar *)converter->pivot + sizeof converter->pivot / sizeof *converter->pivot, false,
+            last, &error);
+        if (room)
+            buf->len += (size_t)(target - start);
+        else
+            buf->failed = target > start;
     } while (error == U_BUFFER_OVERFLOW_ERROR);
 }
 

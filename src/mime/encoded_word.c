@@ -2,10 +2,15 @@
  * around, a character cut in two between words. */
 #include "mime/internal.h"
 
+/* RFC 2047 allows 75, and a line has 998 at most. Without a limit, what begins many words and ends
+ * none would be looked through to its end for each. */
+#define WORD_BYTES_MAX 2048U
+
 size_t sp_mime_encoded_word(struct sp_slice text, struct sp_mime_encoded_word *ret_word)
 {
     if (text.len < 7 || text.ptr[0] != '=' || text.ptr[1] != '?')
         return 0;
+    text = sp_slice_sub(text, 0, WORD_BYTES_MAX);
     size_t at = 2;
     while (at < text.len && text.ptr[at] != '?' && text.ptr[at] > ' ' && text.ptr[at] < 127)
         at++;

@@ -73,7 +73,7 @@ static bool read_part(struct sp_cursor *cursor, struct sp_mime_part *parts, uint
         return false;
     part->kind = (enum sp_mime_kind)kind;
     if (index) {
-        *depth -= (uint32_t)sp_cursor_count(cursor, *depth - 1);
+        *depth -= (uint32_t)sp_cursor_count(cursor, *depth - 2); /* part 0 stays open */
         struct sp_mime_part *parent = &parts[open[*depth - 1].index];
         if (parent->kind == SP_MIME_LEAF ||
             (parent->kind == SP_MIME_MESSAGE && parent->child_count))
