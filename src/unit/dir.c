@@ -427,8 +427,12 @@ enum sp_status sp_unit_dir_open(const char *path, const char *name,
     dir->segments_fd = openat(dir->root_fd, "segments", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir->segments_fd < 0) {
         bool none = errno == ENOENT || errno == ENOTDIR;
-        status = none ? sp_error_set(error, SP_INVALID, whose, "%s/segments is missing", dir->path)
-                      : sp_dir_fail(dir, error, errno, "cannot open", "segments");
+        status = sp_dir_fail(dir, error, errno, "cannot open", "segments");
+        if (none) {
+            status = sp_error_set(error, SP_UNAVAILABLE, whose,
+                                  "what it kept is gone: %s/segments is missing", dir->path);
+            sp_error_todo(error, "put another unit in its place");
+        }
         goto fail;
     }
     remove_passing(dir->root_fd);

@@ -26,7 +26,8 @@
 enum sp_status sp_unit_dir_init(const char *path, const struct sp_uuid *volume,
                                 struct sp_uuid *ret_unit, struct sp_error *error) SP_MUST_USE;
 /* Opens it. expected_id: NULL or what unit.id must say (SP_INVALID otherwise). A path without
- * unit.id is an absent unit: SP_UNAVAILABLE. Locked by another process: SP_CONFLICT. */
+ * unit.id or without segments is an absent unit: SP_UNAVAILABLE. Locked by another process:
+ * SP_CONFLICT. */
 enum sp_status sp_unit_dir_open(const char *path, const char *name,
                                 const struct sp_uuid *expected_id, struct sp_unit **ret_unit,
                                 struct sp_error *error) SP_MUST_USE;

@@ -1,0 +1,204 @@
+"""What was acknowledged is there: after kill -9 under load, and while a unit goes away under load."""
+import hashlib
+import json
+import random
+import shutil
+import signal
+import smtplib
+import socket
+import threading
+import time
+
+import pytest
+
+from mailbox_state import bodies
+from platform_under_test import Platform, message, ok
+
+CONNECTIONS = 20
+SERVE_SECONDS = (0.05, 0.8)  # between a start and the next kill
+
+
+class Load:
+    """Twenty connections that deliver one message after another, over SMTP and LMTP, and remember which were taken."""
+
+    def __init__(self, platform, recipients):
+        self.platform, self.recipients = platform, recipients
+        self.acknowledged = {}  # mark: digest of the message
+        self.refused, self.slowest = [], 0.0
+        self.lock, self.stopping = threading.Lock(), threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(n,), daemon=True) for n in range(CONNECTIONS)]
+        for thread in self.threads:
+            thread.start()
+
+    def connect(self, number):
+        return self.platform.smtp() if number % 2 else self.platform.lmtp()
+
+    def run(self, number):
+        rnd = random.Random(f"{number} {time.time_ns()}")
+        count = 0
+        while not self.stopping.is_set():
+            try:
+                with self.connect(number) as client:
+                    while not self.stopping.is_set():
+                        count += 1
+                        self.deliver(client, rnd, number, count)
+            except smtplib.SMTPResponseException as error:
+                with self.lock:
+                    self.refused.append((error.smtp_code, error.smtp_error))
+            except (OSError, EOFError, smtplib.SMTPException):
+                time.sleep(0.01)  # the server is gone, or goes
+
+    def deliver(self, client, rnd, number, count):
+        mark = f"{number}-{count}-{rnd.getrandbits(48):012x}"
+        # Mostly small; now and then one that leaves the session in chunks.
+        size = 400_000 if rnd.random() < 0.01 else rnd.randrange(10, 8000)
+        data = message(mark, rnd.randbytes(size // 2).hex() + "\n")
+        start = time.monotonic()
+        refused = client.sendmail("s@example.net", self.recipients, data)
+        with self.lock:
+            self.slowest = max(self.slowest, time.monotonic() - start)
+            if refused:
+                self.refused.append(refused)
+            else:
+                self.acknowledged[mark] = hashlib.sha256(data).digest()
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(timeout=90)
+            assert not thread.is_alive()
+
+
+def delivered(platform, address):
+    """{uid: (mark, digest)} of INBOX."""
+    imap = platform.imap(address)
+    found = {}
+    for line, data in bodies(imap):
+        start = data.index(b"\r\nFrom: a@example.net\r\n") + 2
+        mark = data[start:].split(b"Subject: ", 1)[1].split(b"\r\n", 1)[0].decode()
+        found[int(line.split(b"UID ", 1)[1].split()[0])] = (mark, hashlib.sha256(data[start:]).digest())
+    imap.logout()
+    return found
+
+
+def check(found, acknowledged):
+    """Each acknowledged message is there, whole, once."""
+    marks = [mark for mark, _ in found.values()]
+    assert len(marks) == len(set(marks)), "a message is there twice"
+    by_mark = {mark: digest for mark, digest in found.values()}
+    lost = [mark for mark, digest in acknowledged.items() if by_mark.get(mark) != digest]
+    assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged messages are lost or damaged: {lost[:5]}"
+
+
+def test_kill_under_load(new_platform, request):
+    """kill -9 at random moments: every message that got 250 is there, whole, once, and no UID is used twice."""
+    recipients = ["user@example.org", "second@example.org"]
+    platform = new_platform(accounts=recipients, start=False)
+    platform.configure(segment_size="4M")
+    acknowledged, seen = {}, {address: {} for address in recipients}
+    kills = request.config.getoption("--kills")
+    for n in range(kills):
+        platform.start()
+        load = Load(platform, recipients)
+        time.sleep(random.uniform(*SERVE_SECONDS))
+        platform.kill()
+        load.stop()
+        acknowledged.update(load.acknowledged)
+        if n % 10 < 9 and n + 1 < kills:
+            continue
+        platform.start()
+        for address in recipients:
+            found = delivered(platform, address)
+            check(found, acknowledged)
+            for uid, what in seen[address].items():
+                assert found[uid] == what, f"UID {uid} was given to another message"
+            seen[address] = found
+        platform.kill()
+    assert len(acknowledged) > kills
+
+
+def test_index_made_again_agrees(new_platform):
+    """After a kill, what the index rolls forward to is what a rebuild from the log gives."""
+    platform = new_platform()
+    load = Load(platform, ["user@example.org"])
+    time.sleep(1)
+    platform.kill()
+    load.stop()
+    platform.start()
+    before = delivered(platform, "user@example.org")
+    check(before, load.acknowledged)
+    assert platform.stop() == 0
+    platform.command("index", "rebuild")
+    platform.start()
+    assert delivered(platform, "user@example.org") == before
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "segments removed"])
+def test_unit_goes_away_under_load(new_platform, how, record_property):
+    """A replica's directory is removed while mail comes in and is read: nothing fails, and there is a pause at most."""
+    platform = new_platform()
+    load = Load(platform, ["user@example.org"])
+    failures, reads, stopping = [], [], threading.Event()
+
+    def read():
+        imap = platform.imap("user@example.org")
+        while not stopping.is_set():
+            start = time.monotonic()
+            kind, data = imap.uid("FETCH", "1:20", "(BODY.PEEK[])")
+            reads.append(time.monotonic() - start)
+            if kind != "OK":
+                failures.append(data)
+        imap.logout()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    time.sleep(1)
+    unit = platform.folder / "b"
+    if how == "removed":
+        shutil.rmtree(unit)
+    elif how == "emptied":
+        for entry in unit.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    else:
+        shutil.rmtree(unit / "segments")
+    taken = len(load.acknowledged)
+    time.sleep(3)
+    load.stop()
+    stopping.set()
+    reader.join(timeout=60)
+    assert not load.refused and not failures
+    assert len(load.acknowledged) > taken, "mail flows on"
+    assert "event=unit.eject " in platform.log_text()
+    record_property("longest_delivery_s", round(load.slowest, 3))
+    record_property("longest_read_s", round(max(reads), 3))
+    print(f"longest pause: delivery {load.slowest:.3f} s, read {max(reads):.3f} s")
+    check(delivered(platform, "user@example.org"), load.acknowledged)
+    # The spare took its place, and both that are left agree about everything since.
+    states = {unit["name"]: unit["state"] for unit in json.loads(platform.command("unit", "list", "--json").stdout)}
+    assert states["c"] == "replica" and states["b"] != "replica"
+    assert platform.stop() == 0
+    platform.start()
+    check(delivered(platform, "user@example.org"), load.acknowledged)
+
+
+def test_stop_under_load(new_platform):
+    """SIGTERM: what was being delivered is finished or refused with 421; nothing is half."""
+    platform = new_platform()
+    load = Load(platform, ["user@example.org"])
+    time.sleep(0.5)
+    assert platform.stop(signal.SIGTERM) == 0
+    load.stop()
+    assert all(code == 421 for code, _ in load.refused)
+    platform.start()
+    check(delivered(platform, "user@example.org"), load.acknowledged)
+
+
+def test_the_port_is_free_again_at_once(platform):
+    """A killed server's successor listens on the same ports."""
+    port = platform.ports["smtp"]
+    platform.kill()
+    config = platform.config.read_text().replace("smtp = 127.0.0.1:0", f"smtp = 127.0.0.1:{port}")
+    platform.config.write_text(config)
+    platform.start()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        assert connection.recv(100).startswith(b"220 ")
