@@ -33,7 +33,7 @@ class Platform:
     def command(self, *words, stdin="", check=True, timeout=120):
         """Runs `sternpost -c CONFIG WORDS...`; CommandFailed unless it exits with 0."""
         result = subprocess.run([PROGRAM, "-c", str(self.config), *map(str, words)], input=stdin, text=True,
-                                capture_output=True, timeout=timeout)
+                                errors="surrogateescape", capture_output=True, timeout=timeout)
         if check and result.returncode != 0:
             raise CommandFailed(result)
         return result

@@ -26,6 +26,7 @@ static const char *const section_names[] = {"",       "server", "listen", "tls",
 /* How a value is read, and where it goes. */
 enum kind {
     HOSTNAME,
+    MAIL_ADDRESS,
     PATH,
     LISTENERS, /* offset: the protocol */
     SIZE,
@@ -53,6 +54,7 @@ struct key {
 static const struct key keys[] = {
     {IN_SERVER, "hostname", HOSTNAME, CONFIG(hostname), 0, 0},
     {IN_SERVER, "state", PATH, CONFIG(state), 0, 0},
+    {IN_SERVER, "postmaster", MAIL_ADDRESS, CONFIG(postmaster), 0, 0},
     {IN_LISTEN, "smtp", LISTENERS, SP_PROTOCOL_SMTP, 0, 0},
     {IN_LISTEN, "smtps", LISTENERS, SP_PROTOCOL_SMTPS, 0, 0},
     {IN_LISTEN, "lmtp", LISTENERS, SP_PROTOCOL_LMTP, 0, 0},
@@ -66,11 +68,13 @@ static const struct key keys[] = {
     {IN_LISTEN, "https", LISTENERS, SP_PROTOCOL_HTTPS, 0, 0},
     {IN_TLS, "cert", PATH, CONFIG(tls_cert), 0, 0},
     {IN_TLS, "key", PATH, CONFIG(tls_key), 0, 0},
-    {IN_LIMITS, "message_bytes_max", SIZE, CONFIG(message_bytes_max), 65536, 1ULL << 32},
+    {IN_LIMITS, "message_bytes_max", SIZE, CONFIG(message_bytes_max), 65536,
+     (1ULL << 32) - 65536}, /* IMAP's sizes have 32 bits, and SMTP adds a little */
     {IN_LIMITS, "connections", COUNT, CONFIG(connections_max), 1, 1000000},
     {IN_LIMITS, "connections_per_peer", COUNT, CONFIG(connections_per_peer_max), 0, 1000000},
     {IN_LIMITS, "incoming_bodies", COUNT, CONFIG(incoming_bodies_max), 1, 100000},
-    {IN_LIMITS, "workers", COUNT, CONFIG(workers), 1, 256},
+    /* One alone could be kept by a search for as long as that takes. */
+    {IN_LIMITS, "workers", COUNT, CONFIG(workers), 2, 256},
     {IN_LIMITS, "hash_threads", COUNT, CONFIG(hash_threads), 1, 64},
     {IN_UNIT, "kind", UNIT_KIND, 0, 0, 0},
     {IN_UNIT, "path", PATH, UNIT(path), 0, 0},
@@ -381,6 +385,13 @@ static void text_set(struct parser *p, const struct key *key, struct sp_slice va
              "write the name other servers know this one by: mail.example.org");
         return;
     }
+    size_t at = sp_slice_find(value, '@');
+    if (key->kind == MAIL_ADDRESS &&
+        (at == 0 || at == SIZE_MAX || !sp_config_hostname_ok(sp_slice_from(value, at + 1)))) {
+        fail(p, SP_INVALID, key->name, "not an address",
+             "write the address of an account: admin@example.org");
+        return;
+    }
     text = key->kind == PATH ? sp_config_path(&p->config->arena, p->config->folder, value)
                              : sp_arena_str(&p->config->arena, value);
     if (text)
@@ -396,6 +407,7 @@ static void key_set(struct parser *p, const struct key *key, struct sp_slice val
                                                 : (uint8_t *)p->config;
     switch (key->kind) {
     case HOSTNAME:
+    case MAIL_ADDRESS:
     case PATH:
         text_set(p, key, value, base + key->offset);
         return;

@@ -6,7 +6,7 @@
  * against each other: volumes name units that exist, have enough replicas and voters, and so on.
  * Relative paths start from the file's own folder.
  *
- *     [server]       hostname, state
+ *     [server]       hostname, state, postmaster
  *     [listen]       smtp, smtps, lmtp, imap, imaps, ...: ADDRESS:PORT, several separated by blanks
  *     [tls]          cert, key
  *     [limits]       message_bytes_max, connections, connections_per_peer, incoming_bodies,
@@ -87,6 +87,10 @@ struct sp_config {
 
     const char *hostname;
     const char *state; /* absolute */
+    /* The account that gets what is for <postmaster> and for postmaster@ any domain of ours, where
+     * there is no such account; NULL: such mail is refused, although RFC 5321 4.5.1 wants it taken.
+     */
+    const char *postmaster;
 
     struct sp_config_listener listeners[SP_CONFIG_LISTENERS_MAX];
     uint32_t listeners_count;

@@ -13,6 +13,7 @@
 #include "base/checksum.h"
 #include "base/endian.h"
 #include "base/time.h"
+#include "mail/mailbox.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -119,8 +120,12 @@ static enum sp_status on_mailbox(void *context, const char *mailbox, struct sp_e
     sp_import_keys_release(&import->known);
     sp_import_keys_release(&import->seen);
     snprintf(import->mailbox, sizeof import->mailbox, "%s", mailbox);
+    /* INBOX is one mailbox however it is written (RFC 3501, 5.1), and so is what lies below it. */
+    if (sp_slice_eq_nocase(sp_slice_sub(sp_slice_str(mailbox), 0, strcspn(mailbox, "/")),
+                           SP_S("INBOX")))
+        memcpy(import->mailbox, "INBOX", 5);
     import->mailboxes++;
-    return sp_import_target_mailbox(&import->target, mailbox, &import->known, error);
+    return sp_import_target_mailbox(&import->target, import->mailbox, &import->known, error);
 }
 
 static enum sp_status origin_of(struct import *import, const struct sp_import_item *item,
@@ -137,7 +142,8 @@ static enum sp_status origin_of(struct import *import, const struct sp_import_it
         return status;
     sp_put_u32(number, occurrence);
     crypto_generichash_init(&state, NULL, 0, sizeof ret_origin->bytes);
-    crypto_generichash_update(&state, (const uint8_t *)item->mailbox, strlen(item->mailbox) + 1);
+    crypto_generichash_update(&state, (const uint8_t *)import->mailbox,
+                              strlen(import->mailbox) + 1);
     crypto_generichash_update(&state, digest.bytes, sizeof digest.bytes);
     crypto_generichash_update(&state, number, sizeof number);
     crypto_generichash_final(&state, ret_origin->bytes, sizeof ret_origin->bytes);
@@ -241,10 +247,8 @@ static int import_from(struct sp_call *call, source_function *source)
     struct sp_error error = {0};
     if (!address)
         return sp_misuse(call, "--account is missing");
-    if (strlen(inbox) > SP_MAILBOX_NAME_MAX)
-        return sp_misuse(call, "--mailbox: the name is too long");
-    if (sp_slice_eq_nocase(sp_slice_str(inbox), SP_S("INBOX")))
-        inbox = "INBOX";
+    if (!sp_mailbox_path_ok(sp_slice_str(inbox)))
+        return sp_misuse(call, "--mailbox: that is no name for a mailbox");
     struct import *import = calloc(1, sizeof *import);
     json_t *skipped_list = json_array();
     if (!import || !skipped_list) {

@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define KEYWORDS_MAX 26U
+#define KEYWORDS_MAX     26U
+#define FOLDER_DEPTH_MAX 20U /* below which folders are not looked for */
 
 struct file {
     char *name;
@@ -18,7 +19,6 @@ struct file {
 };
 
 struct maildir {
-    const char *path;
     uint64_t message_bytes_max;
     const struct sp_import_visitor *visitor;
     uint64_t done_bytes, total_bytes;
@@ -29,37 +29,57 @@ struct maildir {
 static enum sp_status path_error(const char *path, struct sp_error *error)
 {
     enum sp_status status = errno == ENOENT ? SP_NOT_FOUND : errno == ENOMEM ? SP_NO_MEMORY : SP_IO;
+    bool denied = errno == EACCES;
     sp_error_set(error, status, path, "%s", strerror(errno));
-    sp_error_todo(error, "make it readable for this user");
+    sp_error_todo(error,
+                  denied ? "make it readable for this user" : "name a Maildir that can be read");
     return status;
 }
 
 /* ---- Folders ---- */
 
-/* `.A.B` is A/B. false: a name that cannot be one of ours. */
-static bool mailbox_of_folder(const char *folder, char *ret_mailbox, size_t size)
+/* Modified UTF-7, or UTF-8, which some programs write and the other has no room for. */
+static bool decode_name(struct sp_slice raw, struct sp_buf *name)
+{
+    bool plain = true;
+    for (size_t i = 0; i < raw.len; i++)
+        plain = plain && raw.ptr[i] < 0x80;
+    if (plain)
+        return sp_mime_utf7_to_utf8(raw, name) == SP_OK && !sp_buf_failed(name);
+    sp_buf_add(name, raw);
+    return sp_mime_is_utf8(raw) && !sp_buf_failed(name);
+}
+
+/* `.A.B` is A/B, and `A.B` itself, below the mailbox `above`, if that has a name. false: a name
+ * that cannot be one of ours. */
+static bool mailbox_of_folder(const char *above, const char *folder, char *ret_mailbox, size_t size)
 {
     struct sp_buf name;
+    const bool dotted = folder[0] == '.';
     sp_buf_init(&name, size - 1);
-    bool ok = sp_mime_utf7_to_utf8(sp_slice_str(folder + 1), &name) == SP_OK &&
-              !sp_buf_failed(&name) && name.len > 0;
+    bool ok = decode_name(sp_slice_str(folder + dotted), &name) && name.len > 0;
     for (size_t i = 0; ok && i < name.len; i++) {
-        ret_mailbox[i] = name.ptr[i] == '.' ? '/' : (char)name.ptr[i];
+        const bool separates = dotted && name.ptr[i] == '.';
         /* A slash within a level would become two levels, an empty level has no name. */
-        if (name.ptr[i] == '/' || name.ptr[i] < 32 ||
-            (name.ptr[i] == '.' && (i == 0 || i + 1 == name.len || name.ptr[i - 1] == '.')))
+        if (name.ptr[i] == '/' || name.ptr[i] < 32 || name.ptr[i] == 127 ||
+            (separates && (i == 0 || i + 1 == name.len || name.ptr[i - 1] == '/')))
             ok = false;
+        if (separates)
+            name.ptr[i] = '/';
     }
-    if (ok)
-        ret_mailbox[name.len] = '\0';
+    int len = snprintf(ret_mailbox, size, "%s%s%.*s", above, *above ? "/" : "", (int)name.len,
+                       (const char *)name.ptr);
     sp_buf_release(&name);
-    return ok;
+    return ok && (size_t)len < size;
 }
 
 static int is_folder(const struct dirent *entry)
 {
-    return entry->d_name[0] == '.' && strcmp(entry->d_name, ".") != 0 &&
-           strcmp(entry->d_name, "..") != 0;
+    static const char *const others[] = {".", "..", "cur", "new", "tmp"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (strcmp(entry->d_name, others[i]) == 0)
+            return 0;
+    return 1;
 }
 
 static int is_message(const struct dirent *entry)
@@ -287,55 +307,94 @@ static uint64_t count_bytes(const char *folder)
     return bytes;
 }
 
-/* false: no folder, but a file that happens to begin with a dot. */
-static bool subfolder_path(const struct maildir *m, const char *name, char *ret_path, size_t size)
+static enum sp_status count_folder(struct maildir *m, const char *path, const char *mailbox,
+                                   struct sp_error *error)
+{
+    m->total_bytes += count_bytes(path);
+    return SP_OK;
+}
+
+/* ---- Folders below folders ---- */
+
+typedef enum sp_status folder_function(struct maildir *m, const char *path, const char *mailbox,
+                                       struct sp_error *error);
+
+static bool is_directory(const char *path, bool follow)
 {
     struct stat facts;
-    snprintf(ret_path, size, "%.4096s/%.256s", m->path, name);
-    return stat(ret_path, &facts) == 0 && S_ISDIR(facts.st_mode);
+    return (follow ? stat(path, &facts) : lstat(path, &facts)) == 0 && S_ISDIR(facts.st_mode);
 }
 
-static void count_subfolder(struct maildir *m, const char *name)
+static bool has_messages(const char *folder)
 {
-    char path[4400];
-    if (subfolder_path(m, name, path, sizeof path))
-        m->total_bytes += count_bytes(path);
+    char path[8192];
+    snprintf(path, sizeof path, "%s/cur", folder);
+    if (is_directory(path, true))
+        return true;
+    snprintf(path, sizeof path, "%s/new", folder);
+    return is_directory(path, true);
 }
 
-static enum sp_status take_subfolder(struct maildir *m, const char *name, struct sp_error *error)
+static void leave_out(struct maildir *m, folder_function *each, const char *path, const char *why)
 {
-    char path[4400], mailbox[SP_MAILBOX_NAME_MAX + 1];
-    if (!subfolder_path(m, name, path, sizeof path))
+    if (each == take_folder)
+        m->visitor->skip(m->visitor->context, path, why);
+}
+
+static enum sp_status walk(struct maildir *m, const char *folder, const char *above, unsigned depth,
+                           folder_function *each, struct sp_error *error)
+{
+    struct dirent **entries;
+    int count = scandir(folder, &entries, is_folder, alphasort);
+    if (count < 0) {
+        leave_out(m, each, folder, strerror(errno));
         return SP_OK;
-    if (mailbox_of_folder(name, mailbox, sizeof mailbox))
-        return take_folder(m, path, mailbox, error);
-    m->visitor->skip(m->visitor->context, path,
-                     "its name cannot be that of a mailbox; rename it and import again");
-    return SP_OK;
+    }
+    enum sp_status status = SP_OK;
+    for (int i = 0; i < count && !status; i++) {
+        const char *name = entries[i]->d_name;
+        char path[4400], mailbox[SP_MAILBOX_NAME_MAX + 1];
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path)
+            continue;
+        const bool here = has_messages(path);
+        /* A link could lead back up. Maildir++ has one level, where links do no harm. */
+        if (!is_directory(path, name[0] == '.' && depth == 0)) {
+            if (here)
+                leave_out(m, each, path, "a link; import the folder that it leads to");
+        } else if (mailbox_of_folder(above, name, mailbox, sizeof mailbox)) {
+            if (here)
+                status = each(m, path, mailbox, error);
+            if (!status && depth < FOLDER_DEPTH_MAX)
+                status = walk(m, path, mailbox, depth + 1, each, error);
+        } else if (here) {
+            leave_out(m, each, path,
+                      "its name cannot be that of a mailbox; rename it and import again");
+        }
+    }
+    for (int i = 0; i < count; i++)
+        free(entries[i]);
+    free(entries);
+    return status;
 }
 
 enum sp_status sp_import_maildir(const char *path, const char *inbox, uint64_t message_bytes_max,
                                  const struct sp_import_visitor *visitor, struct sp_error *error)
 {
-    struct maildir m = {.path = path, .message_bytes_max = message_bytes_max, .visitor = visitor};
-    struct dirent **folders;
-    int count = scandir(path, &folders, is_folder, alphasort);
-    if (count < 0)
+    struct maildir m = {.message_bytes_max = message_bytes_max, .visitor = visitor};
+    DIR *dir = opendir(path);
+    if (!dir)
         return path_error(path, error);
+    closedir(dir);
     sp_buf_init(&m.mail, message_bytes_max);
-    m.total_bytes = count_bytes(path);
-    for (int i = 0; i < count; i++)
-        count_subfolder(&m, folders[i]->d_name);
+    (void)count_folder(&m, path, inbox, error);
+    (void)walk(&m, path, "", 0, count_folder, error);
     enum sp_status status = take_folder(&m, path, inbox, error);
-    for (int i = 0; i < count && !status; i++)
-        status = take_subfolder(&m, folders[i]->d_name, error);
+    if (!status)
+        status = walk(&m, path, "", 0, take_folder, error);
     if (!status && !m.any) {
         status = sp_error_set(error, SP_INVALID, path, "not a Maildir: it has neither cur nor new");
         sp_error_todo(error, "name the folder that holds cur, new and tmp");
     }
-    for (int i = 0; i < count; i++)
-        free(folders[i]);
-    free(folders);
     sp_buf_release(&m.mail);
     return status;
 }

@@ -140,10 +140,16 @@ static void add_bytes(struct message *m, struct sp_slice bytes)
     }
 }
 
+/* A line with a blank in it is not empty. */
+static bool is_empty(struct sp_slice line)
+{
+    return sp_slice_eq(line, SP_S("\n")) || sp_slice_eq(line, SP_S("\r\n"));
+}
+
 /* A whole line, or a piece of one (starts: the first). */
 static void add_line(struct message *m, struct sp_slice line, bool starts)
 {
-    bool empty = starts && sp_slice_trim(line).len == 0 && line.len <= 2 && line.len > 0;
+    bool empty = starts && is_empty(line);
     if (m->blank) {
         add_bytes(m, SP_S("\n"));
         m->blank = false;
@@ -240,7 +246,7 @@ static enum sp_status read_messages(struct lines *lines, struct message *m, cons
             first = after_blank = false;
             continue;
         }
-        bool blank = starts && sp_slice_trim(line).len == 0 && line.len <= 2;
+        bool blank = starts && is_empty(line);
         if (first && !blank)
             return not_mbox(name, error);
         after_blank = blank;

@@ -4,10 +4,10 @@
  * form and what the source says of it; and once for each thing that it cannot make a message of. It
  * changes nothing in the source.
  *
- * Maildir. `cur` and `new` of PATH and, as Maildir++ has it, of its folders `.A.B` (mailbox A/B;
- * names in modified UTF-7). Flags are the letters after `:2,`; small letters are keywords, named in
- * `dovecot-keywords`. Internal date: the file's mtime. Order: by file name, which begins with the
- * time of delivery.
+ * Maildir. `cur` and `new` of PATH and of the folders below it that have them: `.A.B`, as Maildir++
+ * has it, or plainly A/B; both are the mailbox A/B. Names are in modified UTF-7, or in UTF-8. Flags
+ * are the letters after `:2,`; small letters are keywords, named in `dovecot-keywords`. Internal
+ * date: the file's mtime. Order: by file name, which begins with the time of delivery.
  *
  * mbox. A message begins with a line `From address date` at the start of the file or after an empty
  * line; lengths (Content-Length, Lines) are not believed. `>From ` and `>>From ` lose one `>`

@@ -24,6 +24,8 @@ static const char template[] =
     "hostname = %s\n"
     "# Index and control socket; all of it can be made again from the units.\n"
     "state = state\n"
+    "# The account that gets mail for postmaster, which every domain must take: one that exists.\n"
+    "# postmaster = you@example.com\n"
     "\n"
     "# ADDRESS:PORT, [ADDRESS]:PORT or :PORT (every address), several separated by blanks.\n"
     "# Passwords in the clear are taken on loopback connections and under TLS, nowhere else.\n"

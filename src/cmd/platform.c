@@ -246,6 +246,8 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
             .incoming_bodies_max = config->incoming_bodies_max,
             .hash_threads = config->hash_threads,
             .hash_queue_max = 1000,
+            .postmaster = config->postmaster,
+            .hostname = config->hostname,
         };
         status = sp_mail_open(&mail, &platform.mail, error);
     }

@@ -149,6 +149,10 @@ static enum sp_status run(const struct sp_config *config, struct sp_platform *pl
             sp_error_set(error, SP_INVALID, config->path, "[listen] names nothing to listen on");
         sp_error_todo(error, "add at least smtp = 127.0.0.1:2525 and imap = 127.0.0.1:1143");
     }
+    if (!config->postmaster)
+        sp_log(SP_LOG_WARN, "postmaster.none",
+               "why=\"mail for postmaster is refused where there is no such account; "
+               "name one: [server] postmaster = ADDRESS\"");
     if (!status)
         status = sp_server_start(&settings, &server, error);
     if (!status)

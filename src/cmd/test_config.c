@@ -174,10 +174,10 @@ static const struct {
      "kind: write a size: bytes, or with K, M, G, T"},
     {"[limits]\nmessage_bytes_max = 1\n",
      "/x/sternpost.conf:2: [limits] message_bytes_max: out of range: it may be "
-     "65536 to 4294967296 bytes"},
+     "65536 to 4294901760 bytes"},
     {"[limits]\nmessage_bytes_max = 99999999999T\n",
      "/x/sternpost.conf:2: [limits] message_bytes_max: out of range: "
-     "it may be 65536 to 4294967296 bytes"},
+     "it may be 65536 to 4294901760 bytes"},
     {"[limits]\nconnections = -1\n",
      "/x/sternpost.conf:2: [limits] connections: not a value of this kind: write a "
      "number"},

@@ -155,6 +155,10 @@ static const struct {
     /* Empty lines at the end are the message's, but for one. */
     {FROM "S: a\n\nx\n\n\n" FROM "S: b\n\n",
      FIRST "00 \"S: a\\r\\n\\r\\nx\\r\\n\\r\\n\"\n" FIRST "00 \"S: b\\r\\n\\r\\n\"\n"},
+    /* A line with a blank in it is not empty. */
+    {FROM "S: a\n \n b\n\nx\n \n" FROM "\t\ny\n", FIRST
+     "00 \"S: a\\r\\n \\r\\n b\\r\\n\\r\\nx\\r\\n \\r\\nFrom a@example.org Thu Aug 22 12:36:23 "
+     "2002\\r\\n\t\\r\\ny\\r\\n\"\n"},
     /* Header alone, with and without an empty line. */
     {FROM "S: a\n", FIRST "00 \"S: a\\r\\n\\r\\n\"\n"},
     {FROM "S: a\n\n" FROM "S: b\n\n\n",
@@ -274,9 +278,10 @@ static void make_folder(const char *folder, const char *name)
 static void test_maildir(void **state)
 {
     static const char *const folders[] = {
-        "cur",      "new",    "tmp",        ".Sent",      ".Sent/cur",      ".A.B",
-        ".A.B/new", ".&AOQ-", ".&AOQ-/cur", ".bad..name", ".bad..name/cur", "cur/dir"};
-    char root[] = "/tmp/test-maildir-XXXXXX", command[64];
+        "cur",      "new",       "tmp",           ".Sent",      ".Sent/cur",      ".A.B",
+        ".A.B/new", ".&AOQ-",    ".&AOQ-/cur",    ".bad..name", ".bad..name/cur", "cur/dir",
+        "Work",     "Work/v1.0", "Work/v1.0/cur", "Work/tmp",   "Work/tmp/cur",   "Work/notes"};
+    char root[] = "/tmp/test-maildir-XXXXXX", command[64], link_path[64];
     struct log log = {.len = 0};
     struct sp_import_visitor visitor = visitor_for(&log);
     struct sp_error error = {0};
@@ -299,6 +304,10 @@ static void test_maildir(void **state)
     put_file(root, ".Sent/cur/1:2,S", "S: d\n\n", 1);
     put_file(root, ".A.B/new/1", "S: e\n\n", 1);
     put_file(root, ".&AOQ-/cur/1:2,a", "S: f\n\n", 1);
+    put_file(root, "Work/v1.0/cur/1:2,", "S: g\n\n", 1);
+    put_file(root, "Work/tmp/cur/1:2,", "S: h\n\n", 1);
+    snprintf(link_path, sizeof link_path, "%s/Work/up", root);
+    assert_int_equal(symlink("..", link_path), 0);
     assert_int_equal(sp_import_maildir(root, "INBOX", 100, &visitor, &error), SP_OK);
     assert_string_equal(
         log.text,
@@ -315,7 +324,10 @@ static void test_maildir(void **state)
         "message A/B 1+0 00 \"S: e\\r\\n\\r\\n\"\n"
         "mailbox Sent\n"
         "message Sent 1+0 01 \"S: d\\r\\n\\r\\n\"\n"
-        "skip .bad..name: its name cannot be that of a mailbox; rename it and import again\n");
+        "skip .bad..name: its name cannot be that of a mailbox; rename it and import again\n"
+        "skip up: a link; import the folder that it leads to\n"
+        "mailbox Work/v1.0\n"
+        "message Work/v1.0 1+0 00 \"S: g\\r\\n\\r\\n\"\n");
     assert_int_equal(sp_import_maildir("/nowhere/at/all", "INBOX", 100, &visitor, &error),
                      SP_NOT_FOUND);
     snprintf(command, sizeof command, "rm -rf %s", root);
