@@ -1,7 +1,7 @@
 /* What each record means to the index. The same code serves the committer and replay, so an index
  * that was rebuilt is the index that was. */
 #include "base/endian.h"
-#include "store/index_internal.h"
+#include "store/apply_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define ARENA_BYTES   (96U << 20) /* of one record's arrays */
-#define ROW_BYTES_MAX 8192U       /* of an account's or a mailbox's row */
+#define ARENA_BYTES (96U << 20) /* of one record's arrays */
 
 static const char position_key[] = "position";
 
@@ -65,25 +64,14 @@ void sp_apply_abort(struct sp_apply *apply)
     apply_release(apply);
 }
 
-static enum sp_status put(struct sp_apply *apply, MDB_dbi table, MDB_val key, MDB_val value)
-{
-    return sp_mdb_status(mdb_put(apply->read.txn, table, &key, &value, 0));
-}
-
-static enum sp_status del(struct sp_apply *apply, MDB_dbi table, MDB_val key)
-{
-    int rc = mdb_del(apply->read.txn, table, &key, NULL);
-    return rc == MDB_NOTFOUND ? SP_OK : sp_mdb_status(rc);
-}
-
 enum sp_status sp_apply_commit(struct sp_apply *apply, const struct sp_log_end *end)
 {
     apply->position.end = *end;
     if (!apply->position.boot_id[0])
         read_boot_id(apply->position.boot_id);
     enum sp_status status =
-        put(apply, apply->read.index->meta, sp_val(position_key, sizeof position_key),
-            sp_val(&apply->position, sizeof apply->position));
+        sp_apply_put(apply, apply->read.index->meta, sp_val(position_key, sizeof position_key),
+                     sp_val(&apply->position, sizeof apply->position));
     if (status != SP_OK) {
         sp_apply_abort(apply);
         return status;
@@ -109,145 +97,6 @@ static enum sp_status touch(struct sp_apply *apply, const struct sp_uuid *accoun
     }
     apply->touched[apply->touched_count++] = (struct sp_touched){*account, mailbox};
     return SP_OK;
-}
-
-/* ---- Rows ---- */
-
-static enum sp_status put_account(struct sp_apply *apply, const struct sp_account *account)
-{
-    uint8_t bytes[ROW_BYTES_MAX];
-    struct sp_account_row row = account->row;
-    if (sizeof row + account->address.len + account->credential.len > sizeof bytes)
-        return SP_CORRUPT;
-    row.address_len = (uint16_t)account->address.len;
-    row.credential_len = (uint16_t)account->credential.len;
-    memcpy(bytes, &row, sizeof row);
-    if (account->address.len)
-        memcpy(bytes + sizeof row, account->address.ptr, account->address.len);
-    if (account->credential.len)
-        memcpy(bytes + sizeof row + account->address.len, account->credential.ptr,
-               account->credential.len);
-    return put(apply, apply->read.index->accounts, sp_val(account->id.bytes, 16),
-               sp_val(bytes, sizeof row + account->address.len + account->credential.len));
-}
-
-static enum sp_status put_mailbox(struct sp_apply *apply, const struct sp_mailbox *mailbox)
-{
-    uint8_t bytes[ROW_BYTES_MAX];
-    struct sp_mailbox_row row = mailbox->row;
-    size_t at = sizeof row;
-    row.path_len = (uint16_t)mailbox->path.len;
-    if (at + mailbox->path.len > sizeof bytes)
-        return SP_CORRUPT;
-    memcpy(bytes, &row, sizeof row);
-    memcpy(bytes + at, mailbox->path.ptr, mailbox->path.len);
-    at += mailbox->path.len;
-    for (size_t i = 0; i < row.keywords_count; i++) {
-        struct sp_slice keyword = mailbox->keywords[i];
-        if (keyword.len > UINT8_MAX || at + 1 + keyword.len > sizeof bytes)
-            return SP_CORRUPT;
-        bytes[at++] = (uint8_t)keyword.len;
-        memcpy(bytes + at, keyword.ptr, keyword.len);
-        at += keyword.len;
-    }
-    struct sp_key key = sp_key_mailbox(&mailbox->account, row.id);
-    return put(apply, apply->read.index->mailboxes, sp_key_val(&key), sp_val(bytes, at));
-}
-
-/* A row that is changed while the transaction writes other pages must not point into the map. */
-static enum sp_status own(struct sp_apply *apply, struct sp_slice *slice)
-{
-    struct sp_slice copy = sp_arena_copy(&apply->arena, *slice);
-    if (slice->len && !copy.ptr)
-        return SP_NO_MEMORY;
-    *slice = copy;
-    return SP_OK;
-}
-
-static enum sp_status own_account(struct sp_apply *apply, struct sp_account *account)
-{
-    enum sp_status status = own(apply, &account->address);
-    return status == SP_OK ? own(apply, &account->credential) : status;
-}
-
-static enum sp_status own_mailbox(struct sp_apply *apply, struct sp_mailbox *mailbox)
-{
-    enum sp_status status = own(apply, &mailbox->path);
-    for (size_t i = 0; i < mailbox->row.keywords_count && status == SP_OK; i++)
-        status = own(apply, &mailbox->keywords[i]);
-    return status;
-}
-
-/* The account's row, made up when its records are lost. */
-static enum sp_status need_account(struct sp_apply *apply, const struct sp_uuid *id,
-                                   struct sp_slice address, struct sp_account *ret)
-{
-    enum sp_status status = sp_index_account(&apply->read, id, ret);
-    if (status == SP_OK && (ret->address.len || !address.len))
-        return own_account(apply, ret);
-    if (status == SP_OK) {
-        ret->address = address;
-        status = own_account(apply, ret);
-    } else if (status == SP_NOT_FOUND) {
-        sp_assert(apply->replay);
-        *ret = (struct sp_account){.id = *id, .address = address};
-        ret->row =
-            (struct sp_account_row){.mailbox_next = 1, .uidvalidity_next = 1, .protected_ = true};
-        apply->position.list_protected = true;
-        status = SP_OK;
-    }
-    if (status != SP_OK)
-        return status;
-    if (address.len == 0)
-        return SP_OK;
-    return put(apply, apply->read.index->addresses, sp_val(address.ptr, address.len),
-               sp_val(id->bytes, 16));
-}
-
-static enum sp_status put_name(struct sp_apply *apply, const struct sp_uuid *account,
-                               struct sp_slice path, uint32_t id)
-{
-    struct sp_key key = sp_key_path(account, path);
-    return put(apply, apply->read.index->names, sp_key_val(&key), sp_val(&id, sizeof id));
-}
-
-static enum sp_status need_mailbox(struct sp_apply *apply, const struct sp_record *record,
-                                   struct sp_slice path, uint32_t uidvalidity,
-                                   struct sp_mailbox *ret)
-{
-    enum sp_status status = sp_index_mailbox(&apply->read, &record->account, record->mailbox, ret);
-    if (status == SP_OK)
-        return own_mailbox(apply, ret);
-    if (status != SP_NOT_FOUND)
-        return status;
-    sp_assert(apply->replay);
-    if (path.len == 0)
-        return SP_NOT_FOUND; /* nothing is known of it: its list is protected already, its records
-                                wait in the log */
-    *ret = (struct sp_mailbox){.account = record->account, .path = path};
-    ret->row = (struct sp_mailbox_row){
-        .id = record->mailbox, .uidvalidity = uidvalidity, .uidnext = 1, .protected_ = true};
-    return put_name(apply, &record->account, path, record->mailbox);
-}
-
-/* Holds the chain's tail against what the record says; a difference means that records between them
- * are lost. */
-static bool chain_broken(const struct sp_apply *apply, uint64_t *tail,
-                         const struct sp_record *record)
-{
-    bool broken = *tail != record->previous;
-    sp_assert(!broken || apply->replay);
-    *tail = record->lsn;
-    return broken;
-}
-
-/* The account's MODSEQ and identifiers never fall behind what was given out. */
-static enum sp_status raise_account(struct sp_apply *apply, struct sp_account *account,
-                                    uint64_t modseq)
-{
-    if (account->row.modseq < modseq)
-        account->row.modseq = modseq;
-    return put_account(apply, account);
 }
 
 /* ---- Flags: chunks of 64 UIDs ---- */
@@ -283,11 +132,11 @@ static enum sp_status chunk_put(struct sp_apply *apply, const struct sp_key *key
 {
     uint8_t bytes[SP_CHUNK_HEAD_BYTES + sizeof chunk->rows];
     if (chunk->count == 0)
-        return del(apply, apply->read.index->flags, sp_key_val(key));
+        return sp_apply_del(apply, apply->read.index->flags, sp_key_val(key));
     memcpy(bytes, &chunk->newest, SP_CHUNK_HEAD_BYTES);
     memcpy(bytes + SP_CHUNK_HEAD_BYTES, chunk->rows, chunk->count * sizeof *chunk->rows);
-    return put(apply, apply->read.index->flags, sp_key_val(key),
-               sp_val(bytes, SP_CHUNK_HEAD_BYTES + chunk->count * sizeof *chunk->rows));
+    return sp_apply_put(apply, apply->read.index->flags, sp_key_val(key),
+                        sp_val(bytes, SP_CHUNK_HEAD_BYTES + chunk->count * sizeof *chunk->rows));
 }
 
 /* The mailbox's bits for keywords, adding names that are new to it (beyond the limit they are
@@ -386,7 +235,8 @@ static enum sp_status apply_body(struct sp_apply *apply, const struct sp_record 
     row.place = *place;
     row.payload_bytes = record->payload_bytes;
     struct sp_key key = sp_key_lsn(record->lsn);
-    return put(apply, apply->read.index->bodies, sp_key_val(&key), sp_val(&row, sizeof row));
+    return sp_apply_put(apply, apply->read.index->bodies, sp_key_val(&key),
+                        sp_val(&row, sizeof row));
 }
 
 static enum sp_status apply_message(struct sp_apply *apply, const struct sp_record *record)
@@ -396,9 +246,9 @@ static enum sp_status apply_message(struct sp_apply *apply, const struct sp_reco
     struct sp_account account;
     enum sp_status status = sp_message_read(record->payload, &apply->arena, &m);
     if (status == SP_OK)
-        status = need_account(apply, &record->account, m.address, &account);
+        status = sp_apply_need_account(apply, &record->account, m.address, &account);
     if (status == SP_OK)
-        status = need_mailbox(apply, record, m.path, m.uidvalidity, &mailbox);
+        status = sp_apply_need_mailbox(apply, record, m.path, m.uidvalidity, &mailbox);
     if (status != SP_OK)
         return status;
 
@@ -437,16 +287,16 @@ static enum sp_status apply_message(struct sp_apply *apply, const struct sp_reco
     sp_put_u64((uint8_t *)value.mv_data + 8, record->time_ns);
     memcpy((uint8_t *)value.mv_data + 16, record->payload.ptr, record->payload.len);
 
-    if (chain_broken(apply, &mailbox.row.tail, record))
+    if (sp_apply_chain_broken(apply, &mailbox.row.tail, record))
         mailbox.row.protected_ = true;
     if (mailbox.row.uidnext <= m.uid)
         mailbox.row.uidnext = m.uid + 1;
     if (mailbox.row.highestmodseq < m.modseq)
         mailbox.row.highestmodseq = m.modseq;
     mailbox.row.size += m.size;
-    status = put_mailbox(apply, &mailbox);
+    status = sp_apply_put_mailbox(apply, &mailbox);
     if (status == SP_OK)
-        status = raise_account(apply, &account, m.modseq);
+        status = sp_apply_raise_account(apply, &account, m.modseq);
     return status == SP_OK ? touch(apply, &record->account, record->mailbox) : status;
 }
 
@@ -455,10 +305,11 @@ static enum sp_status open_chain(struct sp_apply *apply, const struct sp_record 
                                  struct sp_slice path, uint32_t uidvalidity,
                                  struct sp_account *account, struct sp_mailbox *mailbox)
 {
-    enum sp_status status = need_account(apply, &record->account, sp_slice(NULL, 0), account);
+    enum sp_status status =
+        sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), account);
     if (status == SP_OK)
-        status = need_mailbox(apply, record, path, uidvalidity, mailbox);
-    if (status == SP_OK && chain_broken(apply, &mailbox->row.tail, record))
+        status = sp_apply_need_mailbox(apply, record, path, uidvalidity, mailbox);
+    if (status == SP_OK && sp_apply_chain_broken(apply, &mailbox->row.tail, record))
         mailbox->row.protected_ = true;
     return status;
 }
@@ -468,9 +319,9 @@ static enum sp_status close_chain(struct sp_apply *apply, struct sp_account *acc
 {
     if (mailbox->row.highestmodseq < modseq)
         mailbox->row.highestmodseq = modseq;
-    enum sp_status status = put_mailbox(apply, mailbox);
+    enum sp_status status = sp_apply_put_mailbox(apply, mailbox);
     if (status == SP_OK)
-        status = raise_account(apply, account, modseq);
+        status = sp_apply_raise_account(apply, account, modseq);
     return status == SP_OK ? touch(apply, &mailbox->account, mailbox->row.id) : status;
 }
 
@@ -533,7 +384,7 @@ static enum row_verdict expunge_row(void *context, struct sp_flag_row *row)
             c->mailbox->row.size -= m.size;
     }
     if (status == SP_OK)
-        status = del(c->apply, c->apply->read.index->messages, sp_key_val(&key));
+        status = sp_apply_del(c->apply, c->apply->read.index->messages, sp_key_val(&key));
     if (status != SP_OK && c->status == SP_OK)
         c->status = status;
     count_flags(&c->mailbox->row, row->flags, false);
@@ -593,8 +444,9 @@ static enum sp_status apply_catalogue(struct sp_apply *apply, const struct sp_re
         if (mailbox.row.uidnext < catalogue.uidnext)
             mailbox.row.uidnext = catalogue.uidnext;
     }
-    status = put_mailbox(apply, &mailbox);
-    return status == SP_OK ? raise_account(apply, &account, catalogue.highestmodseq) : status;
+    status = sp_apply_put_mailbox(apply, &mailbox);
+    return status == SP_OK ? sp_apply_raise_account(apply, &account, catalogue.highestmodseq)
+                           : status;
 }
 
 static enum sp_status apply_unprotect(struct sp_apply *apply, const struct sp_record *record)
@@ -606,20 +458,21 @@ static enum sp_status apply_unprotect(struct sp_apply *apply, const struct sp_re
         apply->position.list_protected = false;
         return SP_OK;
     }
-    enum sp_status status = need_account(apply, &record->account, sp_slice(NULL, 0), &account);
+    enum sp_status status =
+        sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), &account);
     if (status != SP_OK)
         return status;
     if (record->mailbox == 0) {
         account.row.tail = record->lsn;
         account.row.protected_ = false;
-        return put_account(apply, &account);
+        return sp_apply_put_account(apply, &account);
     }
-    status = need_mailbox(apply, record, sp_slice(NULL, 0), 0, &mailbox);
+    status = sp_apply_need_mailbox(apply, record, sp_slice(NULL, 0), 0, &mailbox);
     if (status != SP_OK)
         return status;
     mailbox.row.tail = record->lsn;
     mailbox.row.protected_ = false;
-    status = put_mailbox(apply, &mailbox);
+    status = sp_apply_put_mailbox(apply, &mailbox);
     return status == SP_OK ? touch(apply, &record->account, record->mailbox) : status;
 }
 
@@ -632,16 +485,16 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
     struct sp_mailbox mailbox;
     enum sp_status status = sp_mailbox_record_read(record->payload, &m);
     if (status == SP_OK)
-        status = need_account(apply, &record->account, sp_slice(NULL, 0), &account);
+        status = sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), &account);
     if (status != SP_OK)
         return status;
-    if (chain_broken(apply, &account.row.tail, record))
+    if (sp_apply_chain_broken(apply, &account.row.tail, record))
         account.row.protected_ = true;
     status = sp_index_mailbox(&apply->read, &record->account, m.id, &mailbox);
     if (status != SP_OK && status != SP_NOT_FOUND)
         return status;
     bool known = status == SP_OK;
-    if (known && (status = own_mailbox(apply, &mailbox)) != SP_OK)
+    if (known && (status = sp_apply_own_mailbox(apply, &mailbox)) != SP_OK)
         return status;
     struct sp_key old_name = sp_key_path(&record->account, known ? mailbox.path : m.path);
     struct sp_key row_key = sp_key_mailbox(&record->account, m.id);
@@ -655,9 +508,9 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
         if (status == SP_OK)
             status = context.status;
         if (status == SP_OK)
-            status = del(apply, apply->read.index->names, sp_key_val(&old_name));
+            status = sp_apply_del(apply, apply->read.index->names, sp_key_val(&old_name));
         if (status == SP_OK)
-            status = del(apply, apply->read.index->mailboxes, sp_key_val(&row_key));
+            status = sp_apply_del(apply, apply->read.index->mailboxes, sp_key_val(&row_key));
     } else {
         if (!known) {
             mailbox = (struct sp_mailbox){.account = record->account};
@@ -665,16 +518,16 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
                 (struct sp_mailbox_row){.id = m.id, .uidvalidity = m.uidvalidity, .uidnext = 1};
             mailbox.row.protected_ = record->type != SP_RECORD_MAILBOX; /* its creation is lost */
         } else if (record->type == SP_RECORD_MAILBOX_RENAME) {
-            status = del(apply, apply->read.index->names, sp_key_val(&old_name));
+            status = sp_apply_del(apply, apply->read.index->names, sp_key_val(&old_name));
         }
         mailbox.path = m.path;
         mailbox.row.special_use = m.special_use;
         if (mailbox.row.highestmodseq < m.modseq)
             mailbox.row.highestmodseq = m.modseq;
         if (status == SP_OK)
-            status = put_name(apply, &record->account, m.path, m.id);
+            status = sp_apply_put_name(apply, &record->account, m.path, m.id);
         if (status == SP_OK)
-            status = put_mailbox(apply, &mailbox);
+            status = sp_apply_put_mailbox(apply, &mailbox);
     }
     if (status != SP_OK)
         return status;
@@ -682,7 +535,7 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
         account.row.mailbox_next = m.id + 1;
     if (account.row.uidvalidity_next <= m.uidvalidity)
         account.row.uidvalidity_next = m.uidvalidity + 1;
-    status = raise_account(apply, &account, m.modseq);
+    status = sp_apply_raise_account(apply, &account, m.modseq);
     return status == SP_OK ? touch(apply, &record->account, m.id) : status;
 }
 
@@ -692,16 +545,17 @@ static enum sp_status apply_subscribe(struct sp_apply *apply, const struct sp_re
     struct sp_account account;
     enum sp_status status = sp_subscribe_read(record->payload, &subscribe);
     if (status == SP_OK)
-        status = need_account(apply, &record->account, sp_slice(NULL, 0), &account);
+        status = sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), &account);
     if (status != SP_OK)
         return status;
-    if (chain_broken(apply, &account.row.tail, record))
+    if (sp_apply_chain_broken(apply, &account.row.tail, record))
         account.row.protected_ = true;
     struct sp_key key = sp_key_path(&record->account, subscribe.path);
-    status = subscribe.subscribed ? put(apply, apply->read.index->subscribed, sp_key_val(&key),
-                                        sp_val(subscribe.path.ptr, subscribe.path.len))
-                                  : del(apply, apply->read.index->subscribed, sp_key_val(&key));
-    return status == SP_OK ? put_account(apply, &account) : status;
+    status = subscribe.subscribed
+                 ? sp_apply_put(apply, apply->read.index->subscribed, sp_key_val(&key),
+                                sp_val(subscribe.path.ptr, subscribe.path.len))
+                 : sp_apply_del(apply, apply->read.index->subscribed, sp_key_val(&key));
+    return status == SP_OK ? sp_apply_put_account(apply, &account) : status;
 }
 
 static enum sp_status apply_credential(struct sp_apply *apply, const struct sp_record *record)
@@ -710,177 +564,13 @@ static enum sp_status apply_credential(struct sp_apply *apply, const struct sp_r
     struct sp_account account;
     enum sp_status status = sp_credential_read(record->payload, &credential);
     if (status == SP_OK)
-        status = need_account(apply, &record->account, sp_slice(NULL, 0), &account);
+        status = sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), &account);
     if (status != SP_OK)
         return status;
-    if (chain_broken(apply, &account.row.tail, record))
+    if (sp_apply_chain_broken(apply, &account.row.tail, record))
         account.row.protected_ = true;
     account.credential = record->payload;
-    return put_account(apply, &account);
-}
-
-/* ---- The volume's chain ---- */
-
-/* Deletes all entries whose key begins with the account. */
-static enum sp_status drop_account_entries(struct sp_apply *apply, MDB_dbi table,
-                                           const struct sp_uuid *account)
-{
-    MDB_cursor *cursor;
-    MDB_val key = sp_val(account->bytes, 16), value;
-    int rc = mdb_cursor_open(apply->read.txn, table, &cursor);
-    if (rc)
-        return sp_mdb_status(rc);
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (!rc && key.mv_size >= 16 && memcmp(key.mv_data, account->bytes, 16) == 0) {
-        rc = mdb_cursor_del(cursor, 0);
-        if (!rc) /* after a deletion this is the entry that moved into its place */
-            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    return rc && rc != MDB_NOTFOUND ? sp_mdb_status(rc) : SP_OK;
-}
-
-static enum sp_status apply_account(struct sp_apply *apply, const struct sp_record *record)
-{
-    struct sp_account_record a;
-    struct sp_account account;
-    enum sp_status status = sp_account_record_read(record->payload, &a);
-    if (status != SP_OK)
-        return status;
-    if (record->type == SP_RECORD_ACCOUNT) {
-        status = sp_index_account(&apply->read, &a.id, &account);
-        if (status == SP_NOT_FOUND) {
-            account = (struct sp_account){.id = a.id};
-            account.row = (struct sp_account_row){.mailbox_next = 1, .uidvalidity_next = 1};
-        } else if (status == SP_OK) {
-            status = own_account(apply, &account);
-            if (status != SP_OK)
-                return status;
-        } else {
-            return status;
-        }
-        account.address = a.address;
-        status = put_account(apply, &account);
-        return status == SP_OK ? put(apply, apply->read.index->addresses,
-                                     sp_val(a.address.ptr, a.address.len), sp_val(a.id.bytes, 16))
-                               : status;
-    }
-    const MDB_dbi tables[] = {apply->read.index->mailboxes,  apply->read.index->names,
-                              apply->read.index->subscribed, apply->read.index->flags,
-                              apply->read.index->messages,   apply->read.index->tombstones,
-                              apply->read.index->accounts};
-    for (size_t i = 0; i < sizeof tables / sizeof *tables && status == SP_OK; i++)
-        status = drop_account_entries(apply, tables[i], &a.id);
-    return status == SP_OK
-               ? del(apply, apply->read.index->addresses, sp_val(a.address.ptr, a.address.len))
-               : status;
-}
-
-static enum sp_status apply_manifest(struct sp_apply *apply, const struct sp_record *record,
-                                     const struct sp_place *place)
-{
-    struct sp_manifest manifest;
-    enum sp_status status = sp_manifest_read(record->payload, &apply->arena, &manifest);
-    if (status == SP_OK && manifest.base) {
-        apply->position.manifest_segment = place->segment;
-        apply->position.manifest_lsn = record->lsn;
-    }
-    return status;
-}
-
-/* Moves every counter ahead of what a lost record may have given out. */
-static enum sp_status apply_gap(struct sp_apply *apply, const struct sp_record *record)
-{
-    struct sp_gap gap;
-    struct sp_account account = {0};
-    enum sp_status status = sp_gap_read(record->payload, &apply->arena, &gap);
-    while (status == SP_OK && (status = sp_index_next_account(&apply->read, &account)) == SP_OK) {
-        struct sp_mailbox mailbox = {.account = account.id};
-        while ((status = sp_index_next_mailbox(&apply->read, &account.id, &mailbox)) == SP_OK) {
-            struct sp_mailbox copy = mailbox;
-            status = own_mailbox(apply, &copy);
-            if (status != SP_OK)
-                return status;
-            if (copy.row.uidnext <= UINT32_MAX - gap.uidnext_skip)
-                copy.row.uidnext += gap.uidnext_skip;
-            status = put_mailbox(apply, &copy);
-            if (status != SP_OK)
-                return status;
-        }
-        if (status != SP_EOF)
-            return status;
-        struct sp_account copy = account;
-        status = own_account(apply, &copy);
-        if (status != SP_OK)
-            return status;
-        copy.row.modseq += gap.modseq_skip;
-        copy.row.uidvalidity_next += copy.row.uidvalidity_next < UINT32_MAX - 65536 ? 65536 : 0;
-        copy.row.mailbox_next += 65536;
-        status = put_account(apply, &copy);
-    }
-    return status == SP_EOF ? SP_OK : status;
-}
-
-/* In a replay: a chain that ended before it is said to have ended is broken, and nothing after this
- * record may ever show it. */
-static enum sp_status apply_tail(struct sp_apply *apply, const struct sp_tail *tail)
-{
-    struct sp_account account;
-    struct sp_mailbox mailbox;
-    enum sp_status status = sp_index_account(&apply->read, &tail->account, &account);
-    if (status == SP_OK && tail->mailbox)
-        status = sp_index_mailbox(&apply->read, &tail->account, tail->mailbox, &mailbox);
-    if (status != SP_OK)
-        return status == SP_NOT_FOUND ? SP_OK : status; /* the list that names it is broken */
-    if (!tail->mailbox) {
-        if (account.row.tail == tail->lsn || (status = own_account(apply, &account)) != SP_OK)
-            return status;
-        account.row.protected_ = true;
-        return put_account(apply, &account);
-    }
-    if (mailbox.row.tail == tail->lsn || (status = own_mailbox(apply, &mailbox)) != SP_OK)
-        return status;
-    mailbox.row.protected_ = true;
-    if (mailbox.row.uidnext < tail->uidnext)
-        mailbox.row.uidnext = tail->uidnext;
-    return put_mailbox(apply, &mailbox);
-}
-
-static enum sp_status apply_tails(struct sp_apply *apply, const struct sp_record *record)
-{
-    struct sp_tails tails;
-    if (!apply->replay)
-        return SP_OK; /* read from this very index a moment ago */
-    enum sp_status status = sp_tails_read(record->payload, &apply->arena, &tails);
-    for (uint32_t i = 0; status == SP_OK && i < tails.count; i++)
-        status = apply_tail(apply, &tails.list[i]);
-    return status;
-}
-
-static enum sp_status apply_volume_record(struct sp_apply *apply, const struct sp_record *record,
-                                          const struct sp_place *place)
-{
-    struct sp_domain_record domain;
-    enum sp_status status = SP_OK;
-    if (chain_broken(apply, &apply->position.volume_tail, record))
-        apply->position.list_protected = true;
-    switch (record->type) {
-    case SP_RECORD_ACCOUNT:
-    case SP_RECORD_ACCOUNT_REMOVE:
-        return apply_account(apply, record);
-    case SP_RECORD_MANIFEST:
-        return apply_manifest(apply, record, place);
-    case SP_RECORD_GAP:
-        return apply_gap(apply, record);
-    case SP_RECORD_TAILS:
-        return apply_tails(apply, record);
-    default:
-        status = sp_domain_record_read(record->payload, &domain);
-        if (status != SP_OK)
-            return status;
-        return put(apply, apply->read.index->domains, sp_val(domain.name.ptr, domain.name.len),
-                   sp_val("", 1));
-    }
+    return sp_apply_put_account(apply, &account);
 }
 
 enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *record,
@@ -924,7 +614,7 @@ enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *r
     case SP_RECORD_MANIFEST:
     case SP_RECORD_GAP:
     case SP_RECORD_TAILS:
-        status = apply_volume_record(apply, record, place);
+        status = sp_apply_volume_record(apply, record, place);
         break;
     default:
         status = record->flags & SP_RECORD_OPTIONAL ? SP_OK : SP_UNSUPPORTED;

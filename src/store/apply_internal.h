@@ -1,0 +1,47 @@
+/* What the parts of applying records share. Not for others.
+ *
+ *   apply.c         the transaction; records of mailboxes and accounts
+ *   apply_volume.c  records of the volume's own chain
+ *   apply_rows.c    reading, making up and writing back the rows that records change
+ */
+#ifndef SP_STORE_APPLY_INTERNAL_H
+#define SP_STORE_APPLY_INTERNAL_H
+
+#include "store/index_internal.h"
+
+enum sp_status sp_apply_volume_record(struct sp_apply *apply, const struct sp_record *record,
+                                      const struct sp_place *place) SP_MUST_USE;
+
+enum sp_status sp_apply_put(struct sp_apply *apply, MDB_dbi table, MDB_val key,
+                            MDB_val value) SP_MUST_USE;
+/* What is not there is deleted already. */
+enum sp_status sp_apply_del(struct sp_apply *apply, MDB_dbi table, MDB_val key) SP_MUST_USE;
+
+enum sp_status sp_apply_put_account(struct sp_apply *apply,
+                                    const struct sp_account *account) SP_MUST_USE;
+enum sp_status sp_apply_put_mailbox(struct sp_apply *apply,
+                                    const struct sp_mailbox *mailbox) SP_MUST_USE;
+enum sp_status sp_apply_put_name(struct sp_apply *apply, const struct sp_uuid *account,
+                                 struct sp_slice path, uint32_t id) SP_MUST_USE;
+/* A row that is changed while the transaction writes other pages must not point into the map:
+ * copies what it points to into the arena. */
+enum sp_status sp_apply_own_account(struct sp_apply *apply, struct sp_account *account) SP_MUST_USE;
+enum sp_status sp_apply_own_mailbox(struct sp_apply *apply, struct sp_mailbox *mailbox) SP_MUST_USE;
+
+/* The row, owned. In a replay of a ruined log it is made up, protected, when its own records are
+ * lost; SP_NOT_FOUND: too little is known of it. */
+enum sp_status sp_apply_need_account(struct sp_apply *apply, const struct sp_uuid *id,
+                                     struct sp_slice address, struct sp_account *ret) SP_MUST_USE;
+enum sp_status sp_apply_need_mailbox(struct sp_apply *apply, const struct sp_record *record,
+                                     struct sp_slice path, uint32_t uidvalidity,
+                                     struct sp_mailbox *ret) SP_MUST_USE;
+
+/* Holds the chain's tail against what the record says, and moves it on; true: records between them
+ * are lost (in a replay; live that is a bug). */
+bool sp_apply_chain_broken(const struct sp_apply *apply, uint64_t *tail,
+                           const struct sp_record *record);
+/* Writes the account back; its MODSEQ never falls behind what was given out. */
+enum sp_status sp_apply_raise_account(struct sp_apply *apply, struct sp_account *account,
+                                      uint64_t modseq) SP_MUST_USE;
+
+#endif
