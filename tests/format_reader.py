@@ -502,7 +502,9 @@ def read_vote(data):
     """Section 11."""
     c = Cursor(data)
     vote = {"promised_counter": c.u64(), "promised_id": hex64(c.u64()), "accepted": None}
-    if len(data) > 16:
+    if c.u32() != crc32c(data[:16]):
+        raise Malformed("vote")
+    if len(data) > 20:
         block = Block(c.take(BLOCK))
         vote["accepted"] = segment_head(block) if block.valid else None
     return vote

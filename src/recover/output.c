@@ -1,5 +1,5 @@
 #include "recover/output.h"
-#include "base/endian.h"
+#include "format/vote.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -332,14 +332,12 @@ enum sp_status sp_output_open_segment(struct sp_output *output, const struct sp_
 enum sp_status sp_output_vote(struct sp_output *output, const struct sp_segment_head *head,
                               const uint8_t head_block[SP_BLOCK_BYTES])
 {
-    uint8_t vote[16 + SP_BLOCK_BYTES];
+    uint8_t vote[SP_VOTE_BYTES_MAX];
+    size_t len = sp_vote_write(head->epoch_counter, head->epoch_id, head_block, vote);
     enum sp_status status = SP_OK;
-    sp_put_u64(vote, head->epoch_counter);
-    sp_put_u64(vote + 8, head->epoch_id);
-    memcpy(vote + 16, head_block, SP_BLOCK_BYTES);
     for (unsigned i = 0; i < SP_OUTPUT_UNITS && status == SP_OK; i++)
-        status = output->units[i]->ops->vote_write(output->units[i], sp_slice(vote, sizeof vote),
-                                                   output->error);
+        status =
+            output->units[i]->ops->vote_write(output->units[i], sp_slice(vote, len), output->error);
     return status;
 }
 

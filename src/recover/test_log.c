@@ -1,5 +1,5 @@
 #include "recover/test_log.h"
-#include "base/endian.h"
+#include "format/vote.h"
 #include "unit/dir.h"
 
 #include <stdarg.h>
@@ -79,6 +79,7 @@ void read_log(const char *dir, const struct sp_uuid *volume, struct log *ret_log
     struct sp_error error;
     struct log log = {0};
     uint8_t *vote;
+    struct sp_vote parsed;
     sp_arena_init(&log.arena, 1U << 20);
     for (unsigned i = 0; i < 3; i++) {
         char path[600], name[2] = {(char)('a' + i), 0};
@@ -132,10 +133,10 @@ void read_log(const char *dir, const struct sp_uuid *volume, struct log *ret_log
             for (unsigned k = 0; k < 3; k++) {
                 assert_int_equal(units[k]->ops->vote_read(units[k], &vote, &vote_len, &error),
                                  SP_OK);
-                assert_int_equal(vote_len, 16 + SP_BLOCK_BYTES);
-                assert_int_equal(sp_get_u64(vote), head.epoch_counter);
-                assert_true(sp_get_u64(vote + 8) == head.epoch_id);
-                assert_memory_equal(vote + 16, blocks[0], SP_BLOCK_BYTES);
+                assert_int_equal(sp_vote_parse(sp_slice(vote, vote_len), &parsed), SP_OK);
+                assert_int_equal(parsed.promised_counter, head.epoch_counter);
+                assert_true(parsed.promised_id == head.epoch_id && parsed.accepted);
+                assert_memory_equal(vote + SP_VOTE_HEAD_BYTES, blocks[0], SP_BLOCK_BYTES);
                 assert_true(sp_uuid_eq(&head.members[k].unit, &units[k]->id));
                 free(vote);
             }

@@ -3,29 +3,14 @@
 #include "base/endian.h"
 #include "store/apply_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define ARENA_BYTES (96U << 20) /* of one record's arrays */
 
 static const char position_key[] = "position";
 
 /* ---- The transaction ---- */
-
-static void read_boot_id(char ret_boot_id[40])
-{
-    memset(ret_boot_id, 0, 40);
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    ssize_t n = read(fd, ret_boot_id, 36);
-    close(fd);
-    if (n < 0)
-        ret_boot_id[0] = '\0';
-}
 
 enum sp_status sp_apply_begin(struct sp_index *index, bool replay, struct sp_apply *ret_apply)
 {
@@ -35,14 +20,13 @@ enum sp_status sp_apply_begin(struct sp_index *index, bool replay, struct sp_app
         return sp_mdb_status(rc);
     enum sp_status status = sp_index_position(&apply.read, &apply.position);
     if (status == SP_NOT_FOUND) {
-        apply.position = (struct sp_position){.schema = SP_INDEX_SCHEMA};
+        apply.position = (struct sp_position){0};
         status = SP_OK;
     }
     if (status != SP_OK) {
         mdb_txn_abort(apply.read.txn);
         return status;
     }
-    apply.position.clean = false;
     sp_arena_init(&apply.arena, ARENA_BYTES);
     *ret_apply = apply;
     return SP_OK;
@@ -67,8 +51,6 @@ void sp_apply_abort(struct sp_apply *apply)
 enum sp_status sp_apply_commit(struct sp_apply *apply, const struct sp_log_end *end)
 {
     apply->position.end = *end;
-    if (!apply->position.boot_id[0])
-        read_boot_id(apply->position.boot_id);
     enum sp_status status =
         sp_apply_put(apply, apply->read.index->meta, sp_val(position_key, sizeof position_key),
                      sp_val(&apply->position, sizeof apply->position));

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define CHECK_EVERY_MS    500U
+#define RETRY_EVERY_MS    2000U /* to begin an epoch, when there is none to write in */
 #define PLANS_MAX_DEFAULT 1024U
 #define BATCH_BYTES_SOFT  (8U << 20) /* no further plan joins a batch that is larger */
 #define PLAN_ARENA_BYTES  (64U << 20)
@@ -344,12 +345,19 @@ static bool housekeeping_is_due(const struct sp_volume *v)
            (v->catalogues_due && sp_touched_set_count(v->recent));
 }
 
+/* As many as go into one batch; the others are due again with the next, by way of `later`. */
 static enum sp_status emit_catalogues(struct sp_plan *plan, const struct sp_touched_set *set,
-                                      bool base)
+                                      bool base, struct sp_touched_set *later, bool *ret_due)
 {
     enum sp_status status = SP_OK;
-    for (size_t i = 0; i < sp_touched_set_count(set) && status == SP_OK; i++)
-        status = emit_catalogue(plan, sp_touched_set_at(set, i), base);
+    for (size_t i = 0; i < sp_touched_set_count(set) && status == SP_OK; i++) {
+        if (plan->volume->batch.stream_bytes < BATCH_BYTES_SOFT) {
+            status = emit_catalogue(plan, sp_touched_set_at(set, i), base);
+            continue;
+        }
+        status = sp_touched_set_add(later, sp_touched_set_at(set, i));
+        *ret_due = true;
+    }
     return status;
 }
 
@@ -369,13 +377,14 @@ static enum sp_status say_catalogues(struct sp_plan *plan, struct housekeeping *
     v->recent_bytes = 0;
     v->catalogues_due = false;
     if (!touched)
-        return emit_catalogues(plan, due->recent, false);
+        return emit_catalogues(plan, due->recent, false, v->recent, &v->catalogues_due);
     due->touched = v->touched;
     due->sealed_count = v->sealed_count;
     v->touched = touched;
     v->housekeeping = false; /* a segment that begins under way sets it again */
     enum sp_status status = emit_manifest(plan);
-    return status == SP_OK ? emit_catalogues(plan, due->touched, true) : status;
+    return status == SP_OK ? emit_catalogues(plan, due->touched, true, v->touched, &v->housekeeping)
+                           : status;
 }
 
 static enum sp_status housekeeping_begin(struct sp_plan *plan, struct housekeeping *due)
@@ -408,7 +417,7 @@ static void housekeeping_end(struct sp_volume *v, struct housekeeping *due, bool
         sp_touched_set_free(due->recent);
         return;
     }
-    /* It must be said again; nothing was added to the fresh sets, since nothing was committed. */
+    /* It must be said again. The fresh sets hold nothing but what is in the old ones as well. */
     if (due->recent) {
         sp_touched_set_free(v->recent);
         v->recent = due->recent;
@@ -598,30 +607,69 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
 
 /* ---- The watch on units ---- */
 
-static void check_units(struct sp_volume *v)
+static void set_state(struct sp_volume *v, struct sp_volume_member *m, enum sp_unit_state state,
+                      const char *why)
 {
-    bool lost = false;
+    pthread_mutex_lock(&v->lock);
+    m->state = state;
+    snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, why);
+    pthread_mutex_unlock(&v->lock);
+}
+
+/* A spare or witness that is gone is not counted on, and one that is back is. */
+static void check_other(struct sp_volume *v, struct sp_volume_member *m)
+{
+    struct sp_error error = {0};
+    bool here = m->unit->ops->check(m->unit, &error) == SP_OK;
+    if (here && m->state == SP_UNIT_ABSENT) {
+        set_state(v, m, m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE, "");
+        sp_log(SP_LOG_INFO, "unit.back", "volume=%s unit=%s", v->name, m->name);
+    } else if (!here && m->state != SP_UNIT_ABSENT) {
+        set_state(v, m, SP_UNIT_ABSENT, error.why);
+        sp_log(SP_LOG_ERROR, "unit.absent", "volume=%s unit=%s why=\"%s\"", v->name, m->name,
+               error.why);
+    }
+}
+
+/* True: all replicas are where they should be. */
+static bool check_units(struct sp_volume *v)
+{
+    bool good = true;
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_volume_member *m = &v->members[i];
         struct sp_error error = {0};
-        if (!m->unit ||
-            (m->state != SP_UNIT_REPLICA && m->state != SP_UNIT_SPARE &&
-             m->state != SP_UNIT_WITNESS) ||
-            m->unit->ops->check(m->unit, &error) == SP_OK)
+        if (!m->unit || m->state == SP_UNIT_EJECTED || m->state == SP_UNIT_STALE)
             continue;
         if (m->state != SP_UNIT_REPLICA) {
-            pthread_mutex_lock(&v->lock);
-            m->state = SP_UNIT_ABSENT;
-            snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, error.why);
-            pthread_mutex_unlock(&v->lock);
-            sp_log(SP_LOG_ERROR, "unit.absent", "volume=%s unit=%s why=\"%s\"", v->name, m->name,
-                   error.why);
-        } else if (v->writable && sp_log_replicas(v) > 1) {
+            check_other(v, m);
+            continue;
+        }
+        if (m->unit->ops->check(m->unit, &error) == SP_OK)
+            continue;
+        if (sp_log_replicas(v) > 1) {
             sp_log_eject(v, m, error.why);
-            lost = true;
+        } else {
+            /* What goes into files that nobody can find again is not stored. */
+            if (v->writable)
+                sp_log_suspend(v, m, error.why);
+            good = false;
         }
     }
-    if (lost && sp_log_begin_epoch(v) != SP_OK)
+    return good;
+}
+
+/* Looks after the units: every half second; and begins an epoch where one is needed, now or, when
+ * it could not be begun, from time to time. */
+static void look_after_units(struct sp_volume *v, uint64_t now)
+{
+    v->checked_ms = now;
+    bool good = check_units(v);
+    if (v->index_failed || v->unmended || !good)
+        return;
+    if (v->writable ? !v->epoch_broken : now - v->retried_ms < RETRY_EVERY_MS)
+        return;
+    v->retried_ms = now;
+    if (sp_log_begin_epoch(v) != SP_OK)
         return; /* it has said why */
 }
 
@@ -629,10 +677,8 @@ static void check_units(struct sp_volume *v)
 static bool work(struct sp_volume *v)
 {
     uint64_t now = sp_now_ms();
-    if (now - v->checked_ms >= CHECK_EVERY_MS) {
-        v->checked_ms = now;
-        check_units(v);
-    }
+    if (now - v->checked_ms >= CHECK_EVERY_MS)
+        look_after_units(v, now);
     struct sp_commit *first = take(v);
     if (!first && (!housekeeping_is_due(v) || !v->writable || v->index_failed))
         return false;

@@ -106,13 +106,95 @@ static int open_tables(struct sp_index *index)
     return mdb_txn_commit(txn);
 }
 
-enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index **ret_index,
-                             struct sp_error *error)
+static void free_index(struct sp_index *index)
 {
+    if (!index)
+        return;
+    if (index->env)
+        mdb_env_close(index->env);
+    if (index->dir_fd >= 0)
+        close(index->dir_fd);
+    free(index);
+}
+
+/* ---- Whether the file may be believed ---- */
+
+#define MARK_BYTES 80U
+
+static void mark_text(bool clean, char ret[MARK_BYTES])
+{
+    char boot[37] = "";
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t n = read(fd, boot, 36);
+        boot[n > 0 ? n : 0] = '\0';
+        close(fd);
+    }
+    snprintf(ret, MARK_BYTES, "schema %u\n%s %s\n", SP_INDEX_SCHEMA, clean ? "closed" : "boot",
+             clean ? "in good order" : boot);
+}
+
+static bool mark_is_good(int dir_fd)
+{
+    char text[MARK_BYTES] = "", closed[MARK_BYTES], boot[MARK_BYTES];
+    int fd = openat(dir_fd, "mark", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    mark_text(true, closed);
+    mark_text(false, boot);
+    /* Without a boot id (no /proc) nothing can be said of the boot. */
+    return n > 0 && (strcmp(text, closed) == 0 || (strlen(boot) > 36 && strcmp(text, boot) == 0));
+}
+
+/* Durable when it returns 0. */
+static int put_mark(int dir_fd, bool clean)
+{
+    char text[MARK_BYTES];
+    mark_text(clean, text);
+    int fd = openat(dir_fd, "mark.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno;
+    ssize_t n = write(fd, text, strlen(text));
+    int rc = n == (ssize_t)strlen(text) && fsync(fd) == 0 ? 0 : n < 0 || errno ? errno : EIO;
+    close(fd);
+    if (!rc && (renameat(dir_fd, "mark.tmp", dir_fd, "mark") != 0 || fsync(dir_fd) != 0))
+        rc = errno;
+    return rc;
+}
+
+static int remove_files(int dir_fd)
+{
+    static const char *const files[] = {"data.mdb", "lock.mdb", "mark"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (unlinkat(dir_fd, files[i], 0) != 0 && errno != ENOENT)
+            return errno;
+    return 0;
+}
+
+enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index **ret_index,
+                             bool *ret_fresh, struct sp_error *error)
+{
+    struct stat st;
     struct sp_index *index = calloc(1, sizeof *index);
     int rc = index ? 0 : ENOMEM;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+    bool fresh = false;
+    if (index)
+        index->dir_fd = -1;
+    if (!rc && mkdir(path, 0700) != 0 && errno != EEXIST)
         rc = errno;
+    if (!rc && (index->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        rc = errno;
+    if (!rc) {
+        fresh = fstatat(index->dir_fd, "data.mdb", &st, 0) != 0;
+        if (!fresh && !mark_is_good(index->dir_fd)) {
+            rc = remove_files(index->dir_fd);
+            fresh = true;
+        }
+    }
+    if (!rc)
+        rc = put_mark(index->dir_fd, false);
     if (!rc)
         rc = mdb_env_create(&index->env);
     if (!rc)
@@ -121,17 +203,13 @@ enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index
         rc = mdb_env_set_maxreaders(index->env, READERS_MAX);
     if (!rc)
         rc = mdb_env_set_mapsize(index->env, map_bytes ? map_bytes : MAP_BYTES_DEFAULT);
-    /* The log is the truth, so the index needs no syncs of its own; after an unclean boot it is not
-     * trusted. */
     if (!rc)
         rc = mdb_env_open(index->env, path, MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT,
                           0600);
     if (!rc)
         rc = open_tables(index);
     if (rc) {
-        if (index && index->env)
-            mdb_env_close(index->env);
-        free(index);
+        free_index(index);
         sp_error_set(error, sp_mdb_status(rc) == SP_NOT_FOUND ? SP_CORRUPT : sp_mdb_status(rc),
                      "index", "%s: %s", path, mdb_strerror(rc));
         sp_error_todo(
@@ -140,51 +218,31 @@ enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index
         return error ? error->status : sp_mdb_status(rc);
     }
     *ret_index = index;
+    *ret_fresh = fresh;
     return SP_OK;
-}
-
-static void mark_clean(struct sp_index *index)
-{
-    MDB_txn *txn;
-    MDB_val key = sp_val(position_key, sizeof position_key), value;
-    struct sp_position position;
-    /* First everything must be on the disk, then the mark that says so. */
-    if (mdb_env_sync(index->env, 1) || mdb_txn_begin(index->env, NULL, 0, &txn))
-        return;
-    if (mdb_get(txn, index->meta, &key, &value) || value.mv_size != sizeof position) {
-        mdb_txn_abort(txn);
-        return;
-    }
-    memcpy(&position, value.mv_data, sizeof position);
-    position.clean = true;
-    value = sp_val(&position, sizeof position);
-    if (mdb_put(txn, index->meta, &key, &value, 0))
-        mdb_txn_abort(txn);
-    else if (!mdb_txn_commit(txn))
-        (void)mdb_env_sync(index->env, 1);
 }
 
 void sp_index_close(struct sp_index *index, bool clean)
 {
     if (!index)
         return;
-    if (clean)
-        mark_clean(index);
-    mdb_env_close(index->env);
-    free(index);
+    /* First everything must be on the disk, then the mark that says so. */
+    if (clean && mdb_env_sync(index->env, 1) == 0)
+        (void)put_mark(index->dir_fd, true);
+    free_index(index);
 }
 
 enum sp_status sp_index_destroy(const char *path, struct sp_error *error)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb"};
-    for (size_t i = 0; i < 2; i++) {
-        char name[4096];
-        snprintf(name, sizeof name, "%s/%s", path, files[i]);
-        if (unlink(name) != 0 && errno != ENOENT)
-            return sp_error_set(error, SP_IO, "index", "cannot remove %s: %s", name,
-                                strerror(errno));
-    }
-    return SP_OK;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return SP_OK;
+    int rc = fd < 0 ? errno : remove_files(fd);
+    if (fd >= 0)
+        close(fd);
+    return rc ? sp_error_set(error, SP_IO, "index", "cannot remove the files in %s: %s", path,
+                             strerror(rc))
+              : SP_OK;
 }
 
 /* ---- Snapshots and lookups ---- */

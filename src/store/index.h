@@ -40,14 +40,11 @@
 struct sp_index;
 
 struct sp_position {
-    uint32_t schema;
     struct sp_log_end end;
     uint64_t time_ns;     /* of the last record */
     uint64_t volume_tail; /* LSN of the last record on the volume's chain */
     uint64_t manifest_segment, manifest_lsn;
     bool list_protected; /* the volume's own chain is broken: accounts may be missing */
-    bool clean;          /* closed in good order; otherwise only to be trusted within one boot */
-    char boot_id[40];
 };
 
 struct sp_account_row {
@@ -183,9 +180,14 @@ enum sp_status sp_index_expunged(struct sp_read *read, const struct sp_uuid *acc
 
 /* ---- For the committer and for replay ---- */
 
+/* Opens the index, or makes it. LMDB writes without syncs: after a power cut its file may be
+ * corrupt and not merely old, and must not even be opened. So a mark beside it says whether it may
+ * be believed: it was closed in good order, or last opened in this same boot, by a program with the
+ * same schema. Otherwise it is thrown away (*ret_fresh: it is empty). The mark is withdrawn,
+ * durably, before anything is written. */
 enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index **ret_index,
-                             struct sp_error *error) SP_MUST_USE;
-/* clean: writes the position with the clean mark and syncs. NULL is fine. */
+                             bool *ret_fresh, struct sp_error *error) SP_MUST_USE;
+/* clean: syncs, and then marks it as closed in good order. NULL is fine. */
 void sp_index_close(struct sp_index *index, bool clean);
 /* Deletes the files of an index that is not open. */
 enum sp_status sp_index_destroy(const char *path, struct sp_error *error) SP_MUST_USE;

@@ -4,13 +4,14 @@
 
 #include "store/index.h"
 
-#define SP_INDEX_SCHEMA 2U
+#define SP_INDEX_SCHEMA 3U
 
 /* UIDs that share a row of the flags table. */
 #define SP_CHUNK_SHIFT 6U
 #define SP_CHUNK_UIDS  (1U << SP_CHUNK_SHIFT)
 
 struct sp_index {
+    int dir_fd;
     MDB_env *env;
     MDB_dbi meta, accounts, addresses, domains, mailboxes, names, subscribed, flags, messages,
         bodies, tombstones;

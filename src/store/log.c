@@ -1,5 +1,4 @@
 /* The writer of a volume's log: epochs, segments, and batches onto all replicas at once. */
-#include "base/endian.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "store/volume_internal.h"
@@ -10,8 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define VOTE_HEAD_BYTES 16U
-#define WAIT_SLICE_MS   20U
+#define WAIT_SLICE_MS 20U
 
 /* ---- Votes ---- */
 
@@ -20,61 +18,62 @@ enum sp_status sp_vote_read(struct sp_unit *unit, struct sp_vote *ret_vote, stru
     uint8_t *bytes = NULL;
     size_t len = 0;
     enum sp_status status = unit->ops->vote_read(unit, &bytes, &len, error);
-    struct sp_vote vote = {0};
     if (status == SP_NOT_FOUND) {
-        *ret_vote = vote;
+        *ret_vote = (struct sp_vote){0};
         return SP_OK;
     }
     if (status != SP_OK)
         return status;
-    if (len >= VOTE_HEAD_BYTES) {
-        vote.promised_counter = sp_get_u64(bytes);
-        vote.promised_id = sp_get_u64(bytes + 8);
-    }
-    if (len == VOTE_HEAD_BYTES + SP_BLOCK_BYTES) {
-        status = sp_segment_head_read(bytes + VOTE_HEAD_BYTES, &vote.head);
-        vote.accepted = status == SP_OK;
-    } else if (len != VOTE_HEAD_BYTES) {
-        status = SP_CORRUPT;
-    }
+    status = sp_vote_parse(sp_slice(bytes, len), ret_vote);
     free(bytes);
-    if (status != SP_OK)
-        return sp_error_set(error, status, unit->name, "its vote file is damaged");
-    *ret_vote = vote;
-    return SP_OK;
+    return status == SP_OK ? SP_OK : sp_error_set(error, status, unit->name, "its vote is damaged");
+}
+
+static bool is_majority(const struct sp_uuid *held, uint32_t held_count,
+                        const struct sp_uuid *voters, uint32_t voters_count)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < voters_count; i++)
+        for (uint32_t k = 0; k < held_count; k++)
+            if (sp_uuid_eq(&voters[i], &held[k])) {
+                count++;
+                break;
+            }
+    return count > voters_count / 2;
 }
 
 /* Writes a vote on every member that can be reached and is not suspect; true when a majority has
- * it. */
+ * it: of those who will be the new epoch's voters, and of those who were the last one's, so that
+ * nobody can choose another epoch behind its back. */
 static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id,
-                             const uint8_t *head_block)
+                             const struct sp_segment_head *head, const uint8_t *head_block)
 {
-    uint32_t held = 0;
+    struct sp_uuid held[SP_VOLUME_UNITS_MAX], voters[SP_MEMBERS_MAX];
+    uint32_t held_count = 0;
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_volume_member *m = &v->members[i];
         struct sp_error error = {0};
         struct sp_vote old = {0};
-        uint8_t bytes[VOTE_HEAD_BYTES + SP_BLOCK_BYTES];
-        size_t len = VOTE_HEAD_BYTES;
+        uint8_t bytes[SP_VOTE_BYTES_MAX], accepted[SP_BLOCK_BYTES];
+        const uint8_t *accept = head_block;
         if (!m->unit || m->state == SP_UNIT_EJECTED || m->state == SP_UNIT_ABSENT)
             continue;
         if (sp_vote_read(m->unit, &old, &error) != SP_OK || old.promised_counter > counter)
             continue;
-        sp_put_u64(bytes, counter);
-        sp_put_u64(bytes + 8, id);
-        if (head_block) {
-            memcpy(bytes + len, head_block, SP_BLOCK_BYTES);
-            len += SP_BLOCK_BYTES;
-        } else if (old.accepted) {
-            sp_segment_head_write(&old.head, bytes + len);
-            len += SP_BLOCK_BYTES;
+        if (!accept && old.accepted) {
+            sp_segment_head_write(&old.head, accepted);
+            accept = accepted;
         }
+        size_t len = sp_vote_write(counter, id, accept, bytes);
         if (m->unit->ops->vote_write(m->unit, sp_slice(bytes, len), &error) == SP_OK)
-            held++;
+            held[held_count++] = m->id;
         else
             sp_log(SP_LOG_WARN, "volume.vote", "unit=%s why=\"%s\"", m->name, error.why);
     }
-    return held > v->members_count / 2;
+    for (uint32_t i = 0; i < head->members_count; i++)
+        voters[i] = head->members[i].unit;
+    return is_majority(held, held_count, voters, head->members_count) &&
+           (v->voters_count == 0 || is_majority(held, held_count, v->voters, v->voters_count));
 }
 
 /* ---- Members ---- */
@@ -95,6 +94,7 @@ void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const ch
     snprintf(member->why, sizeof member->why, "%s", why);
     pthread_mutex_unlock(&v->lock);
     v->ejections++;
+    v->epoch_broken = true;
     sp_log(SP_LOG_ERROR, "unit.eject",
            "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name, member->name,
            v->end.segment, v->end.lsn, sp_log_quote(sp_slice_str(why), quoted, sizeof quoted));
@@ -121,15 +121,24 @@ static enum sp_status cannot_write(struct sp_volume *v, const char *format, ...)
 {
     char quoted[300];
     va_list args;
+    char why[sizeof v->why_not];
     va_start(args, format);
-    pthread_mutex_lock(&v->lock);
-    v->writable = false;
-    vsnprintf(v->why_not, sizeof v->why_not, format, args);
-    pthread_mutex_unlock(&v->lock);
+    vsnprintf(why, sizeof why, format, args);
     va_end(args);
-    sp_log(SP_LOG_ERROR, "volume.defer", "volume=%s why=%s", v->name,
-           sp_log_quote(sp_slice_str(v->why_not), quoted, sizeof quoted));
+    pthread_mutex_lock(&v->lock);
+    bool news = strcmp(v->why_not, why) != 0; /* it is tried again and again */
+    v->writable = false;
+    memcpy(v->why_not, why, sizeof why);
+    pthread_mutex_unlock(&v->lock);
+    if (news)
+        sp_log(SP_LOG_ERROR, "volume.defer", "volume=%s why=%s", v->name,
+               sp_log_quote(sp_slice_str(why), quoted, sizeof quoted));
     return SP_UNAVAILABLE;
+}
+
+void sp_log_suspend(struct sp_volume *v, const struct sp_volume_member *member, const char *why)
+{
+    (void)cannot_write(v, "unit %s failed, and it is the last: %s", member->name, why);
 }
 
 /* ---- Writing on all replicas ---- */
@@ -152,11 +161,14 @@ static void abandon(void *memory)
         continue;
 }
 
-/* Writes and syncs blocks on every replica. SP_OK: all have them. SP_IO: replicas failed and were
- * ejected; the others have them. SP_NO_SPACE: some unit is full, nobody was ejected.
- * SP_UNAVAILABLE: the last one failed. */
-static enum sp_status write_all(struct sp_volume *v, uint64_t segment, uint32_t generation,
-                                uint32_t first, const uint8_t *blocks, uint32_t count)
+/* Writes and syncs blocks on every replica that has the log from from_lsn on. SP_OK: all have them.
+ * SP_IO: replicas failed and were ejected; the others have them. SP_NO_SPACE, SP_NO_MEMORY: some
+ * unit is full, or the process has no memory or descriptors left, which is no unit's fault; others
+ * may have been ejected. SP_UNAVAILABLE: the last one failed. v->write_abandoned: a stalled unit
+ * may still read the blocks, whatever the outcome. */
+static enum sp_status write_all(struct sp_volume *v, uint64_t from_lsn, uint64_t segment,
+                                uint32_t generation, uint32_t first, const uint8_t *blocks,
+                                uint32_t count)
 {
     bool pending[SP_VOLUME_UNITS_MAX] = {false};
     v->write_abandoned = false;
@@ -165,7 +177,7 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t segment, uint32_t 
     uint64_t start = sp_now_ms();
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_volume_member *m = &v->members[i];
-        if (m->state != SP_UNIT_REPLICA || !m->unit)
+        if (m->state != SP_UNIT_REPLICA || !m->unit || m->from_lsn > from_lsn)
             continue;
         m->unit->ops->write_start(m->unit, segment, generation, first, blocks, count);
         pending[i] = true;
@@ -196,9 +208,10 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t segment, uint32_t 
             waiting--;
             if (status == SP_OK) {
                 done++;
-            } else if (status == SP_NO_SPACE) {
-                outcome = SP_NO_SPACE;
-                sp_log(SP_LOG_ERROR, "unit.full", "volume=%s unit=%s", v->name, m->name);
+            } else if (status == SP_NO_SPACE || status == SP_NO_MEMORY) {
+                outcome = status;
+                sp_log(SP_LOG_ERROR, status == SP_NO_SPACE ? "unit.full" : "unit.memory",
+                       "volume=%s unit=%s why=\"%s\"", v->name, m->name, error.why);
             } else {
                 errors[failed_count] = error;
                 failed[failed_count++] = m;
@@ -215,6 +228,7 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t segment, uint32_t 
         sp_log_eject(v, failed[i], errors[i].why);
     if (outcome == SP_OK && failed_count)
         outcome = SP_IO;
+    sp_assert(outcome != SP_OK || done == replicas);
     return outcome;
 }
 
@@ -240,6 +254,14 @@ enum sp_status sp_volume_add_segment(struct sp_volume *v, const struct sp_volume
     return status;
 }
 
+/* Where the log ends is looked at by others (sp_volume_status). */
+static void set_end(struct sp_volume *v, const struct sp_log_end *end)
+{
+    pthread_mutex_lock(&v->lock);
+    v->end = *end;
+    pthread_mutex_unlock(&v->lock);
+}
+
 static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
                       struct sp_segment_head *head)
 {
@@ -257,20 +279,37 @@ static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
         .previous = v->end,
         .manifest_segment = v->apply.position.manifest_segment,
         .manifest_lsn = v->apply.position.manifest_lsn,
-        .members_count = v->members_count,
     };
+    uint32_t absent = 0;
+    head->members_count = 0;
     for (uint32_t i = 0; i < v->members_count; i++) {
         static const uint8_t roles[] = {
             [SP_UNIT_REPLICA] = SP_MEMBER_REPLICA, [SP_UNIT_SPARE] = SP_MEMBER_SPARE,
             [SP_UNIT_WITNESS] = SP_MEMBER_WITNESS, [SP_UNIT_EJECTED] = SP_MEMBER_EJECTED,
             [SP_UNIT_STALE] = SP_MEMBER_EJECTED,   [SP_UNIT_ABSENT] = SP_MEMBER_EJECTED};
         const struct sp_volume_member *m = &v->members[i];
-        head->members[i] = (struct sp_member){.unit = m->id, .role = roles[m->state]};
-        if (m->state == SP_UNIT_REPLICA && m->from_lsn <= v->end.lsn) {
-            head->members[i].ranges_count = 1;
-            head->members[i].ranges[0].first = m->from_lsn;
-            head->members[i].ranges[0].last = v->end.lsn;
+        if (sp_uuid_is_nil(&m->id)) {
+            absent++; /* who it is only the last epoch knows */
+            continue;
         }
+        struct sp_member *member = &head->members[head->members_count++];
+        *member = (struct sp_member){.unit = m->id, .role = roles[m->state]};
+        if (m->state == SP_UNIT_ABSENT && (m->spare || m->witness))
+            member->role = m->spare ? SP_MEMBER_SPARE : SP_MEMBER_WITNESS;
+        if (m->state == SP_UNIT_REPLICA && m->from_lsn <= v->end.lsn) {
+            member->ranges_count = 1;
+            member->ranges[0].first = m->from_lsn;
+            member->ranges[0].last = v->end.lsn;
+        }
+    }
+    /* A unit that is not here stays a member, and a spare a spare; but a replica misses what comes
+     * now. */
+    for (uint32_t i = 0; i < v->away_count && absent; i++, absent--) {
+        struct sp_member away = v->away[i];
+        if (away.role == SP_MEMBER_REPLICA)
+            away.role = SP_MEMBER_EJECTED;
+        away.ranges_count = 0;
+        head->members[head->members_count++] = away;
     }
 }
 
@@ -286,12 +325,14 @@ static enum sp_status segment_started(struct sp_volume *v, const struct sp_segme
     enum sp_status status = sp_volume_add_segment(v, &segment);
     if (status != SP_OK)
         return status;
-    v->end.epoch_id = head->epoch_id;
-    v->end.epoch_counter = head->epoch_counter;
-    v->end.segment = head->segment;
-    v->end.generation = 0;
-    v->end.blocks = 1;
-    v->end.chain = sp_block_chain(block);
+    struct sp_log_end end = v->end;
+    end.epoch_id = head->epoch_id;
+    end.epoch_counter = head->epoch_counter;
+    end.segment = head->segment;
+    end.generation = 0;
+    end.blocks = 1;
+    end.chain = sp_block_chain(block);
+    set_end(v, &end);
     v->segment_max = head->segment;
     if (sp_block_read(block, &v->last_header) != SP_OK)
         return SP_CORRUPT;
@@ -314,7 +355,7 @@ static enum sp_status start_segment(struct sp_volume *v, const struct sp_segment
         if (m->state != SP_UNIT_REPLICA || !m->unit)
             continue;
         enum sp_status status = m->unit->ops->create(m->unit, head->segment, 0, blocks, &error);
-        if (status == SP_NO_SPACE)
+        if (status == SP_NO_SPACE || status == SP_NO_MEMORY)
             return status;
         if (status == SP_OK ||
             status == SP_EXISTS) /* made by an attempt that another unit's lack of space ended */
@@ -330,7 +371,7 @@ static enum sp_status start_segment(struct sp_volume *v, const struct sp_segment
     if (!block)
         return SP_NO_MEMORY;
     sp_segment_head_write(head, block);
-    enum sp_status status = write_all(v, head->segment, 0, 0, block, 1);
+    enum sp_status status = write_all(v, UINT64_MAX, head->segment, 0, 0, block, 1);
     if (status == SP_OK)
         status = segment_started(v, head, block);
     if (v->write_abandoned)
@@ -352,43 +393,36 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
 {
     uint8_t *blocks = NULL;
     uint32_t count = 0;
-    bool stalled = false;
     struct sp_trailer trailer;
     enum sp_status status =
         sp_footer_builder_finish(v->footer, last_header, chain, &blocks, &count, &trailer);
     if (status != SP_OK)
         return status;
     sp_assert(trailer.data_blocks == segment->data_blocks);
-    for (uint32_t i = 0; i < v->members_count; i++) {
+    /* A footer is a copy: where it cannot be written nothing is lost, and what failed is seen to
+     * by the write that comes next. */
+    status = write_all(v, segment->first_lsn, segment->segment, segment->generation,
+                       segment->data_blocks, blocks, count);
+    if (v->write_abandoned)
+        abandon(blocks);
+    else
+        free(blocks);
+    for (uint32_t i = 0; i < v->members_count && status == SP_OK; i++) {
         struct sp_volume_member *m = &v->members[i];
         struct sp_error error = {0};
         /* A unit that came later does not have the segment, and gets it whole. */
         if (m->state != SP_UNIT_REPLICA || !m->unit || m->from_lsn > segment->first_lsn)
             continue;
-        m->unit->ops->write_start(m->unit, segment->segment, segment->generation,
-                                  segment->data_blocks, blocks, count);
-        do
-            status = m->unit->ops->wait(m->unit, v->unit_timeout_ms, &error);
-        while (status == SP_TIMEOUT && sp_log_replicas(v) == 1);
-        if (status == SP_OK)
-            status = m->unit->ops->seal(m->unit, segment->segment, segment->generation,
-                                        segment->data_blocks + count, &error);
-        if (status == SP_OK || status == SP_NO_SPACE)
-            continue; /* a footer is a copy: without room for it nothing is lost */
-        if (sp_log_replicas(v) == 1) {
-            sp_log(SP_LOG_ERROR, "segment.seal", "volume=%s unit=%s segment=%" PRIu64 " why=\"%s\"",
+        if (m->unit->ops->seal(m->unit, segment->segment, segment->generation,
+                               segment->data_blocks + count, &error) != SP_OK)
+            sp_log(SP_LOG_WARN, "segment.seal", "volume=%s unit=%s segment=%" PRIu64 " why=\"%s\"",
                    v->name, m->name, segment->segment, error.why);
-            continue;
-        }
-        sp_log_eject(v, m, error.why[0] ? error.why : "it stalled while a segment was sealed");
-        stalled |= status == SP_TIMEOUT;
     }
-    if (stalled)
-        abandon(blocks);
-    else
-        free(blocks);
+    pthread_rwlock_wrlock(&v->segments_lock);
     segment->sealed = true;
     segment->digest = trailer.digest;
+    segment->footer_blocks = count;
+    pthread_rwlock_unlock(&v->segments_lock);
     if (v->sealed_count == v->sealed_capacity) {
         size_t capacity = v->sealed_capacity ? v->sealed_capacity * 2 : 8;
         struct sp_manifest_segment *grown = realloc(v->sealed, capacity * sizeof *grown);
@@ -416,55 +450,83 @@ static enum sp_status seal_current(struct sp_volume *v)
 
 /* ---- Epochs ---- */
 
-enum sp_status sp_log_begin_epoch(struct sp_volume *v)
+/* The highest counter that any unit has promised to: a new epoch's is higher. */
+static uint64_t highest_promise(struct sp_volume *v)
 {
-    enum sp_status status = seal_current(v);
+    uint64_t counter = v->epoch_counter;
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_vote vote;
+        struct sp_error error;
+        if (!v->members[i].unit || v->members[i].state == SP_UNIT_EJECTED ||
+            sp_vote_read(v->members[i].unit, &vote, &error) != SP_OK)
+            continue;
+        counter = vote.promised_counter > counter ? vote.promised_counter : counter;
+    }
+    return counter;
+}
+
+/* One attempt. SP_IO: a replica failed on the way and was ejected; try again without it. */
+static enum sp_status try_epoch(struct sp_volume *v)
+{
+    sp_log_recruit(v);
+    uint32_t copies = sp_log_replicas(v);
+    if (copies == 0 || (copies < v->min_copies && !v->degraded_accept))
+        return cannot_write(v, "%u of the %u copies that min_copies asks for can be written",
+                            copies, v->min_copies);
+    uint64_t counter = highest_promise(v);
+    if (counter >= UINT32_MAX - 1)
+        return cannot_write(v, "there are no epochs left to count");
+    v->epoch_counter = (uint32_t)counter + 1;
+    v->epoch_id = sp_random_u64();
+    struct sp_segment_head head;
+    uint8_t block[SP_BLOCK_BYTES];
+    fill_head(v, v->segment_max + 1, true, &head);
+    v->segment_max++; /* whatever happens, nobody uses the number for something else */
+    sp_segment_head_write(&head, block);
+    /* First a promise not to follow an older epoch, then the epoch itself: so no two can both
+     * be chosen. */
+    if (!vote_on_majority(v, v->epoch_counter, v->epoch_id, &head, NULL) ||
+        !vote_on_majority(v, v->epoch_counter, v->epoch_id, &head, block))
+        return cannot_write(v, "no majority of the %u units can be reached to begin an epoch",
+                            head.members_count);
+    v->voters_count = head.members_count;
+    for (uint32_t i = 0; i < head.members_count; i++)
+        v->voters[i] = head.members[i].unit;
+    enum sp_status status = start_segment(v, &head);
+    if (status == SP_NO_SPACE)
+        return cannot_write(v, "a unit is full");
     if (status != SP_OK)
         return status;
-    for (uint32_t attempt = 0; attempt <= v->members_count; attempt++) {
-        uint64_t counter = v->epoch_counter, segment_max = v->segment_max;
-        sp_log_recruit(v);
-        uint32_t copies = sp_log_replicas(v);
-        if (copies == 0 || (copies < v->min_copies && !v->degraded_accept))
-            return cannot_write(v, "%u of the %u copies that min_copies asks for can be written",
-                                copies, v->min_copies);
-        for (uint32_t i = 0; i < v->members_count; i++) {
-            struct sp_vote vote;
-            struct sp_error error;
-            if (!v->members[i].unit || v->members[i].state == SP_UNIT_EJECTED ||
-                sp_vote_read(v->members[i].unit, &vote, &error) != SP_OK)
-                continue;
-            counter = vote.promised_counter > counter ? vote.promised_counter : counter;
-        }
-        v->epoch_counter = (uint32_t)counter + 1;
-        v->epoch_id = sp_random_u64();
-        struct sp_segment_head head;
-        uint8_t block[SP_BLOCK_BYTES];
-        fill_head(v, segment_max + 1, true, &head);
-        sp_segment_head_write(&head, block);
-        /* First a promise not to follow an older epoch, then the epoch itself: so no two can both
-         * be chosen. */
-        if (!vote_on_majority(v, v->epoch_counter, v->epoch_id, NULL) ||
-            !vote_on_majority(v, v->epoch_counter, v->epoch_id, block))
-            return cannot_write(v, "no majority of the %u units can be reached to begin an epoch",
-                                v->members_count);
-        status = start_segment(v, &head);
-        if (status == SP_OK) {
-            pthread_mutex_lock(&v->lock);
-            v->writable = true;
-            pthread_mutex_unlock(&v->lock);
-            sp_log(SP_LOG_INFO, "volume.epoch",
-                   "volume=%s epoch=%u id=%016" PRIx64 " segment=%" PRIu64 " lsn=%" PRIu64
-                   " copies=%u",
-                   v->name, v->epoch_counter, v->epoch_id, head.segment, v->next_lsn,
-                   sp_log_replicas(v));
-            return SP_OK;
-        }
-        v->segment_max = segment_max + 1;
-        if (status != SP_IO)
-            return status == SP_NO_SPACE ? cannot_write(v, "a unit is full") : status;
+    sp_log(SP_LOG_INFO, "volume.epoch",
+           "volume=%s epoch=%u id=%016" PRIx64 " segment=%" PRIu64 " lsn=%" PRIu64 " copies=%u",
+           v->name, v->epoch_counter, v->epoch_id, head.segment, v->next_lsn, sp_log_replicas(v));
+    return SP_OK;
+}
+
+enum sp_status sp_log_begin_epoch(struct sp_volume *v)
+{
+    /* Until it has begun, nothing may be written: not in the old epoch, whose units differ now, and
+     * not in one that is only half begun. */
+    pthread_mutex_lock(&v->lock);
+    v->writable = false;
+    pthread_mutex_unlock(&v->lock);
+    enum sp_status status = seal_current(v);
+    if (status == SP_OK) {
+        status = SP_IO;
+        for (uint32_t attempt = 0; attempt <= v->members_count && status == SP_IO; attempt++)
+            status = try_epoch(v);
     }
-    return cannot_write(v, "every unit failed while an epoch was begun");
+    if (status == SP_UNAVAILABLE)
+        return status;
+    if (status != SP_OK)
+        return cannot_write(v, "an epoch cannot be begun: %s",
+                            status == SP_IO ? "every unit failed" : sp_status_name(status));
+    pthread_mutex_lock(&v->lock);
+    v->writable = true;
+    v->why_not[0] = '\0';
+    pthread_mutex_unlock(&v->lock);
+    v->epoch_broken = false;
+    return SP_OK;
 }
 
 enum sp_status sp_log_rotate_if_full(struct sp_volume *v)
@@ -473,16 +535,15 @@ enum sp_status sp_log_rotate_if_full(struct sp_volume *v)
         return SP_UNAVAILABLE;
     if ((uint64_t)v->end.blocks * SP_BLOCK_BYTES < v->segment_bytes)
         return SP_OK;
-    uint64_t ejections = v->ejections;
     enum sp_status status = seal_current(v);
     if (status != SP_OK)
         return status;
-    if (v->ejections != ejections)
+    if (v->epoch_broken)
         return sp_log_begin_epoch(v);
     struct sp_segment_head head;
     fill_head(v, v->segment_max + 1, false, &head);
     status = start_segment(v, &head);
-    return status == SP_IO ? sp_log_begin_epoch(v) : status;
+    return v->epoch_broken ? sp_log_begin_epoch(v) : status;
 }
 
 /* ---- Batches ---- */
@@ -494,6 +555,14 @@ enum sp_status sp_log_append(struct sp_volume *v, bool *ret_moved)
     bool moved = false;
     sp_assert(count > 0 && !v->batch.failed);
     for (;;) {
+        if (v->writable && v->epoch_broken) {
+            /* The units differ now. What they share is v->end; the batch is written behind it, in
+             * an epoch of those that are left. */
+            enum sp_status status = sp_log_begin_epoch(v);
+            if (status != SP_OK)
+                return status;
+            moved = true;
+        }
         if (!v->writable)
             return SP_UNAVAILABLE;
         struct sp_block_header first = {
@@ -507,24 +576,18 @@ enum sp_status sp_log_append(struct sp_volume *v, bool *ret_moved)
             .chain = v->end.chain,
         };
         chain = sp_batch_finish(&v->batch, &first);
-        enum sp_status status =
-            write_all(v, v->end.segment, v->end.generation, v->end.blocks, v->batch.blocks, count);
-        if (status == SP_OK)
-            break;
-        if (status != SP_IO)
-            return status;
+        enum sp_status status = write_all(v, UINT64_MAX, v->end.segment, v->end.generation,
+                                          v->end.blocks, v->batch.blocks, count);
         if (v->write_abandoned) {
             void *old = sp_batch_abandon(&v->batch);
             if (!old)
                 return cannot_write(v, "out of memory");
             abandon(old);
         }
-        /* The units differ now. What they share is v->end; the batch is written again behind it, in
-         * an epoch of those that are left. */
-        status = sp_log_begin_epoch(v);
-        if (status != SP_OK)
+        if (status == SP_OK)
+            break;
+        if (status != SP_IO)
             return status;
-        moved = true;
     }
     uint32_t base = v->end.blocks;
     sp_footer_builder_blocks(v->footer, v->batch.blocks, count);
@@ -543,10 +606,12 @@ enum sp_status sp_log_append(struct sp_volume *v, bool *ret_moved)
     if (sp_block_read(v->batch.blocks + (size_t)(count - 1) * SP_BLOCK_BYTES, &v->last_header) !=
         SP_OK)
         return SP_CORRUPT;
-    v->end.blocks += count;
-    v->end.batch++;
-    v->end.chain = chain;
-    v->end.lsn = v->batch.last_lsn;
+    struct sp_log_end end = v->end;
+    end.blocks += count;
+    end.batch++;
+    end.chain = chain;
+    end.lsn = v->batch.last_lsn;
+    set_end(v, &end);
     v->bytes += (uint64_t)count * SP_BLOCK_BYTES;
     pthread_rwlock_wrlock(&v->segments_lock);
     v->segments[v->segments_count - 1].data_blocks = v->end.blocks;

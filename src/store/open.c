@@ -1,5 +1,5 @@
-/* Starting a volume: which epoch is the newest that can be proven, where the log ends, what of its
- * tail is adopted.
+/* Starting a volume: which epoch is the newest that can be proven, where the log ends, and which
+ * segments it is made of.
  *
  * The rule is DESIGN's: the highest epoch that can be proven wins, never the longest tail. Every
  * acknowledged batch is on every replica of its epoch, and an epoch is acknowledged in only when a
@@ -14,15 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What one replica has of the newest epoch. */
-struct replica_end {
-    struct sp_volume_member *member;
-    struct sp_log_end end; /* of its last complete batch; segment 0: it has nothing of this epoch */
-    struct sp_segment_head head; /* of that segment */
-    uint8_t *blocks;             /* of that segment, [0, end.blocks) at least */
-    uint32_t count;
-};
-
 static void member_text(const struct sp_uuid *id, const struct sp_volume *v, char *ret, size_t size)
 {
     char uuid[SP_UUID_TEXT];
@@ -33,6 +24,68 @@ static void member_text(const struct sp_uuid *id, const struct sp_volume *v, cha
         }
     sp_uuid_text(id, uuid);
     snprintf(ret, size, "%s", uuid);
+}
+
+/* It is here, and still cannot be counted on. */
+static void leave_out(const struct sp_volume *v, struct sp_volume_member *m,
+                      const struct sp_error *why)
+{
+    m->state = SP_UNIT_STALE;
+    snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, why->why);
+    sp_log(SP_LOG_ERROR, "unit.unsound", "volume=%s unit=%s why=\"%s\"", v->name, m->name, m->why);
+}
+
+/* ---- What files there are ---- */
+
+const struct sp_unit_segment *sp_listing_find(const struct sp_listing *listing, uint64_t segment,
+                                              uint32_t generation)
+{
+    size_t low = 0, high = listing->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct sp_unit_segment *s = &listing->list[middle];
+        if (s->segment == segment && s->generation == generation)
+            return s;
+        if (s->segment < segment || (s->segment == segment && s->generation < generation))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+/* The newest generation of a segment. */
+static const struct sp_unit_segment *newest_generation(const struct sp_listing *listing,
+                                                       uint64_t segment)
+{
+    size_t low = 0, high = listing->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (listing->list[middle].segment <= segment)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low && listing->list[low - 1].segment == segment ? &listing->list[low - 1] : NULL;
+}
+
+static void list_files(struct sp_volume *v, struct sp_listing *listings)
+{
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        struct sp_error why = {0};
+        if (!m->unit)
+            continue;
+        if (m->unit->ops->list(m->unit, &listings[i].list, &listings[i].count, &why) != SP_OK) {
+            listings[i] = (struct sp_listing){0};
+            m->vote_damaged = true;
+            leave_out(v, m, &why);
+            continue;
+        }
+        size_t count = listings[i].count;
+        if (count && listings[i].list[count - 1].segment > v->segment_max)
+            v->segment_max = listings[i].list[count - 1].segment;
+    }
 }
 
 /* ---- Votes ---- */
@@ -46,9 +99,12 @@ static enum sp_status newest_epoch(struct sp_volume *v, struct sp_vote *ret_newe
         struct sp_vote vote;
         if (!m->unit)
             continue;
-        enum sp_status status = sp_vote_read(m->unit, &vote, error);
-        if (status != SP_OK)
-            return status;
+        struct sp_error why = {0};
+        if (sp_vote_read(m->unit, &vote, &why) != SP_OK) {
+            m->vote_damaged = true; /* it proves nothing; the others must */
+            leave_out(v, m, &why);
+            continue;
+        }
         if (vote.promised_counter > v->epoch_counter)
             v->epoch_counter = (uint32_t)vote.promised_counter;
         if (vote.accepted && !sp_uuid_eq(&vote.head.volume, &v->id)) {
@@ -68,7 +124,7 @@ static enum sp_status newest_epoch(struct sp_volume *v, struct sp_vote *ret_newe
 /* The states of the configured units, by the newest epoch's list; a majority of that list must be
  * here. */
 static enum sp_status check_members(struct sp_volume *v, const struct sp_segment_head *head,
-                                    struct sp_error *error)
+                                    const struct sp_listing *listings, struct sp_error *error)
 {
     uint32_t present = 0;
     struct sp_buf missing;
@@ -79,10 +135,12 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
         for (uint32_t k = 0; k < head->members_count; k++)
             if (m->unit && sp_uuid_eq(&head->members[k].unit, &m->id))
                 listed = &head->members[k];
-        if (!m->unit)
+        if (!m->unit || m->vote_damaged)
             continue;
         present += listed != NULL;
-        if (!listed) {
+        if (!listed && listings[i].count == 0) {
+            m->state = m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE; /* a new one */
+        } else if (!listed) {
             m->state = SP_UNIT_STALE;
             snprintf(m->why, sizeof m->why, "it is not among the units of epoch %u",
                      head->epoch_counter);
@@ -103,9 +161,11 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
         bool here = false;
         char name[64];
         for (uint32_t i = 0; i < v->members_count; i++)
-            here |= v->members[i].unit && sp_uuid_eq(&v->members[i].id, &head->members[k].unit);
+            here |= v->members[i].unit && !v->members[i].vote_damaged &&
+                    sp_uuid_eq(&v->members[i].id, &head->members[k].unit);
         if (here)
             continue;
+        v->away[v->away_count++] = head->members[k];
         member_text(&head->members[k].unit, v, name, sizeof name);
         sp_buf_addf(&missing, "%s%s", missing.len ? ", " : "", name);
     }
@@ -122,189 +182,31 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
     return SP_UNAVAILABLE;
 }
 
-/* ---- Where the log ends ---- */
-
-static enum sp_status read_image(struct sp_unit *unit, uint64_t segment, uint8_t **ret_blocks,
-                                 uint32_t *ret_count, struct sp_error *error)
-{
-    struct sp_unit_segment *list = NULL;
-    size_t count = 0;
-    uint32_t length = 0;
-    enum sp_status status = unit->ops->list(unit, &list, &count, error);
-    if (status != SP_OK)
-        return status;
-    for (size_t i = 0; i < count; i++)
-        if (list[i].segment == segment && list[i].generation == 0)
-            length = list[i].blocks;
-    free(list);
-    if (length == 0)
-        return SP_NOT_FOUND;
-    uint8_t *blocks = malloc((size_t)length * SP_BLOCK_BYTES);
-    if (!blocks)
-        return sp_error_set(error, SP_NO_MEMORY, unit->name, "no memory to read a segment");
-    /* A read that fails leaves zeros: the sound end is then where it failed. */
-    for (uint32_t at = 0; at < length; at += 256) {
-        uint32_t n = length - at < 256 ? length - at : 256;
-        if (unit->ops->read(unit, segment, 0, at, blocks + (size_t)at * SP_BLOCK_BYTES, n, NULL) ==
-            SP_OK)
-            continue;
-        for (uint32_t i = at; i < at + n; i++)
-            if (unit->ops->read(unit, segment, 0, i, blocks + (size_t)i * SP_BLOCK_BYTES, 1,
-                                NULL) != SP_OK)
-                memset(blocks + (size_t)i * SP_BLOCK_BYTES, 0, SP_BLOCK_BYTES);
-    }
-    *ret_blocks = blocks;
-    *ret_count = length;
-    return SP_OK;
-}
-
-/* The last segment of the epoch that the replica has, and how far it is sound. */
-static enum sp_status find_replica_end(struct sp_volume *v, const struct sp_segment_head *epoch,
-                                       struct sp_volume_member *member, struct replica_end *ret,
-                                       struct sp_error *error)
-{
-    struct sp_unit_segment *list = NULL;
-    size_t count = 0;
-    uint64_t last = 0;
-    uint8_t block[SP_BLOCK_BYTES];
-    struct sp_segment_head head;
-    *ret = (struct replica_end){.member = member};
-    enum sp_status status = member->unit->ops->list(member->unit, &list, &count, error);
-    if (status != SP_OK)
-        return status;
-    for (size_t i = count; i-- > 0;) {
-        if (list[i].segment > v->segment_max)
-            v->segment_max = list[i].segment;
-        if (last || list[i].segment < epoch->segment || list[i].generation != 0 ||
-            member->unit->ops->read(member->unit, list[i].segment, 0, 0, block, 1, NULL) != SP_OK ||
-            sp_segment_head_read(block, &head) != SP_OK || head.epoch_id != epoch->epoch_id ||
-            !sp_uuid_eq(&head.volume, &v->id))
-            continue;
-        last = list[i].segment;
-        ret->head = head;
-    }
-    free(list);
-    if (!last)
-        return SP_OK;
-    status = read_image(member->unit, last, &ret->blocks, &ret->count, error);
-    if (status != SP_OK)
-        return status;
-    struct sp_segment_id id = {v->id, last, 0};
-    sp_segment_sound_end(ret->blocks, ret->count, &id, &ret->end);
-    if (ret->end.blocks == 0)
-        ret->end.segment = 0;
-    return SP_OK;
-}
-
-static bool is_behind(const struct sp_log_end *a, const struct sp_log_end *b)
-{
-    return a->segment != b->segment ? a->segment < b->segment : a->blocks < b->blocks;
-}
-
-/* From the replicas' ends: the end that all of them share, and the one that has the longest tail
- * behind it. A replica that lacks more than a tail is stale, and does not count. */
-static enum sp_status common_end(struct sp_volume *v, const struct sp_segment_head *epoch,
-                                 struct replica_end *ends, uint32_t count,
-                                 struct sp_log_end *ret_end, struct replica_end **ret_longest,
-                                 struct sp_error *error)
-{
-    struct replica_end *longest = NULL;
-    for (uint32_t i = 0; i < count; i++)
-        if (!longest || is_behind(&longest->end, &ends[i].end))
-            longest = &ends[i];
-    if (!longest) {
-        sp_error_set(error, SP_UNAVAILABLE, v->name,
-                     "no replica of epoch %u is here: LSNs from %" PRIu64 " on are lacking",
-                     epoch->epoch_counter, epoch->next_lsn);
-        sp_error_todo(error, "attach one of its replicas");
-        return SP_UNAVAILABLE;
-    }
-    *ret_longest = NULL;
-    if (longest->end.segment == 0) {
-        *ret_end = epoch->previous; /* the epoch was voted for, and nothing was written in it */
-        return SP_OK;
-    }
-    struct sp_log_end end = longest->end;
-    const struct sp_log_end *before = &longest->head.previous;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct sp_log_end *e = &ends[i].end;
-        if (e->segment == longest->end.segment) {
-            if (sp_block_chain(longest->blocks + (size_t)(e->blocks - 1) * SP_BLOCK_BYTES) !=
-                e->chain)
-                return sp_error_set(
-                    error, SP_CORRUPT, v->name,
-                    "units %s and %s differ in segment %" PRIu64 " before block %u: two histories",
-                    longest->member->name, ends[i].member->name, e->segment, e->blocks);
-            if (e->blocks < end.blocks && end.segment == e->segment)
-                end = *e;
-        } else if (e->segment == 0 ? longest->end.segment == epoch->segment
-                                   : e->segment == before->segment && e->blocks >= before->blocks) {
-            end = *before; /* the segment was begun on the others only */
-        } else {
-            struct sp_volume_member *m = ends[i].member;
-            m->state = SP_UNIT_STALE;
-            snprintf(m->why, sizeof m->why, "it lacks LSNs %" PRIu64 " to %" PRIu64, e->lsn + 1,
-                     longest->end.lsn);
-            sp_log(SP_LOG_ERROR, "unit.stale", "volume=%s unit=%s why=\"%s\"", v->name, m->name,
-                   m->why);
-        }
-    }
-    *ret_end = end;
-    if (is_behind(&end, &longest->end))
-        *ret_longest = longest;
-    return SP_OK;
-}
-
 /* ---- The list of segments, back from the end by what the heads say ---- */
 
-static enum sp_status find_generation(struct sp_volume *v, uint64_t segment, uint32_t declared,
-                                      uint32_t *ret_generation)
-{
-    bool found = false;
-    *ret_generation = declared;
-    for (uint32_t i = 0; i < v->members_count; i++) {
-        struct sp_unit_segment *list = NULL;
-        size_t count = 0;
-        struct sp_unit *unit = v->members[i].unit;
-        if (!unit || unit->ops->list(unit, &list, &count, NULL) != SP_OK)
-            continue;
-        for (size_t k = 0; k < count; k++) {
-            if (list[k].segment != segment || list[k].generation < *ret_generation)
-                continue;
-            *ret_generation = list[k].generation;
-            found = true;
-        }
-        free(list);
-    }
-    return found ? SP_OK : SP_NOT_FOUND;
-}
-
 /* Reads head and trailer of a segment from whichever unit has them. */
-static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_log_end *end,
-                                      struct sp_volume_segment *ret,
+static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listing *listings,
+                                      const struct sp_log_end *end, struct sp_volume_segment *ret,
                                       struct sp_segment_head *ret_head)
 {
     uint8_t block[SP_BLOCK_BYTES];
     bool have_head = false;
     struct sp_volume_segment s = {.segment = end->segment,
+                                  .generation = end->generation,
                                   .epoch_id = end->epoch_id,
                                   .data_blocks = end->blocks,
                                   .last_lsn = end->lsn};
-    enum sp_status status = find_generation(v, end->segment, end->generation, &s.generation);
-    for (uint32_t i = 0; i < v->members_count && status == SP_OK; i++) {
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        const struct sp_unit_segment *file = newest_generation(&listings[i], end->segment);
+        if (file && file->generation > s.generation)
+            s.generation = file->generation;
+    }
+    for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_unit *unit = v->members[i].unit;
-        struct sp_unit_segment *list = NULL;
         struct sp_block_header header;
         struct sp_trailer trailer;
-        size_t count = 0;
-        if (!unit || unit->ops->list(unit, &list, &count, NULL) != SP_OK)
-            continue;
-        uint32_t length = 0;
-        for (size_t k = 0; k < count; k++)
-            if (list[k].segment == s.segment && list[k].generation == s.generation)
-                length = list[k].blocks;
-        free(list);
-        if (length == 0)
+        const struct sp_unit_segment *file = sp_listing_find(&listings[i], s.segment, s.generation);
+        if (!unit || !file || !file->blocks)
             continue;
         if (!have_head &&
             unit->ops->read(unit, s.segment, s.generation, 0, block, 1, NULL) == SP_OK &&
@@ -313,7 +215,8 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_log_e
             ret_head->epoch_id == end->epoch_id)
             have_head = true;
         if (!s.sealed &&
-            unit->ops->read(unit, s.segment, s.generation, length - 1, block, 1, NULL) == SP_OK &&
+            unit->ops->read(unit, s.segment, s.generation, file->blocks - 1, block, 1, NULL) ==
+                SP_OK &&
             sp_trailer_read(block, &header, &trailer) == SP_OK &&
             sp_uuid_eq(&header.volume, &v->id) && header.segment == s.segment &&
             header.generation == s.generation && header.epoch_id == end->epoch_id &&
@@ -321,23 +224,50 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_log_e
             s.sealed = true;
             s.digest = trailer.digest;
             s.data_blocks = trailer.data_blocks;
+            s.footer_blocks = trailer.table_blocks + 1;
         }
     }
-    if (status != SP_OK || !have_head)
+    if (!have_head)
         return SP_NOT_FOUND;
     s.first_lsn = ret_head->next_lsn;
     *ret = s;
     return SP_OK;
 }
 
-static enum sp_status list_segments(struct sp_volume *v, struct sp_error *error)
+/* A replica that should have a segment and does not have its file is told of: its copy is gone. */
+static void check_copies(struct sp_volume *v, const struct sp_listing *listings)
+{
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        uint64_t lost_lsn = 0;
+        uint32_t lost = 0;
+        for (size_t k = 0; k < v->segments_count && m->state == SP_UNIT_REPLICA; k++) {
+            const struct sp_volume_segment *s = &v->segments[k];
+            if (m->from_lsn > s->first_lsn ||
+                sp_listing_find(&listings[i], s->segment, s->generation))
+                continue;
+            lost++;
+            lost_lsn = s->last_lsn;
+        }
+        if (!lost)
+            continue;
+        m->from_lsn = lost_lsn + 1;
+        snprintf(m->why, sizeof m->why, "%u of its segments are gone, up to LSN %" PRIu64, lost,
+                 lost_lsn);
+        sp_log(SP_LOG_ERROR, "unit.lacks", "volume=%s unit=%s segments=%u lsn=%" PRIu64, v->name,
+               m->name, lost, lost_lsn);
+    }
+}
+
+static enum sp_status list_segments(struct sp_volume *v, const struct sp_listing *listings,
+                                    struct sp_error *error)
 {
     struct sp_log_end end = v->end;
     enum sp_status status = SP_OK;
     while (end.segment && status == SP_OK) {
         struct sp_volume_segment segment;
         struct sp_segment_head head;
-        status = look_at_segment(v, &end, &segment, &head);
+        status = look_at_segment(v, listings, &end, &segment, &head);
         if (status != SP_OK) {
             sp_error_set(error, SP_UNAVAILABLE, v->name,
                          "segment %" PRIu64 ", which holds LSNs up to %" PRIu64
@@ -368,55 +298,21 @@ static enum sp_status list_segments(struct sp_volume *v, struct sp_error *error)
     return status;
 }
 
-/* ---- The tail ---- */
-
-/* The records behind the common end, as the next epoch's first batch. */
-static enum sp_status gather_tail(struct sp_volume *v, const struct replica_end *longest)
-{
-    struct sp_walker walker;
-    struct sp_record record;
-    struct sp_place place;
-    struct sp_segment_id id = {v->id, longest->end.segment, 0};
-    sp_walker_init(&walker, longest->blocks, longest->end.blocks, 0, &id);
-    while (sp_walker_next(&walker, &record, &place) && !v->batch.failed)
-        if (record.lsn > v->end.lsn)
-            sp_batch_add(&v->batch, &record);
-    sp_walker_release(&walker);
-    return v->batch.failed ? SP_NO_MEMORY : SP_OK;
-}
-
-/* Writes the adopted tail into the new epoch; the index then takes it from there. */
-static enum sp_status adopt_tail(struct sp_volume *v)
-{
-    bool moved;
-    if (v->batch.records == 0)
-        return SP_OK;
-    sp_log(SP_LOG_INFO, "volume.adopt", "volume=%s records=%u lsn=%" PRIu64 "-%" PRIu64, v->name,
-           v->batch.records, v->batch.first_lsn, v->batch.last_lsn);
-    v->next_lsn = v->batch.last_lsn + 1;
-    return sp_log_append(v, &moved);
-}
-
 /* ---- The whole of it ---- */
 
-static enum sp_status begin_fresh(struct sp_volume *v, struct sp_error *error)
+static enum sp_status begin_fresh(struct sp_volume *v, const struct sp_listing *listings,
+                                  struct sp_error *error)
 {
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_volume_member *m = &v->members[i];
-        struct sp_unit_segment *list = NULL;
-        size_t count = 0;
-        if (!m->unit) {
+        if (!m->unit || m->vote_damaged) {
             sp_error_set(error, SP_UNAVAILABLE, v->name,
                          "unit %s is absent, and no other unit knows of an epoch: %s", m->name,
                          m->why);
             sp_error_todo(error, "a volume begins with all its units; attach %s", m->name);
             return SP_UNAVAILABLE;
         }
-        enum sp_status status = m->unit->ops->list(m->unit, &list, &count, error);
-        free(list);
-        if (status != SP_OK)
-            return status;
-        if (count) {
+        if (listings[i].count) {
             sp_error_set(error, SP_CORRUPT, m->name,
                          "it has segments, but no vote says of which epoch");
             sp_error_todo(error, "nothing is touched; use `sternpost recover scan` on it");
@@ -449,68 +345,85 @@ static enum sp_status seal_last(struct sp_volume *v, struct sp_error *error)
     return sp_log_seal(v, last, &header, v->end.chain);
 }
 
-static enum sp_status find_end(struct sp_volume *v, struct sp_error *error)
+/* Finds the log, and makes its replicas alike. */
+static enum sp_status find_log(struct sp_volume *v, struct sp_listing *listings,
+                               struct sp_error *error)
 {
     struct sp_vote newest;
-    struct replica_end ends[SP_VOLUME_UNITS_MAX] = {{0}}, *longest = NULL;
-    uint32_t count = 0;
+    struct sp_last_segment last;
+    list_files(v, listings);
     enum sp_status status = newest_epoch(v, &newest, error);
     if (status != SP_OK)
         return status;
     if (!newest.accepted)
-        return begin_fresh(v, error);
-    status = check_members(v, &newest.head, error);
-    for (uint32_t i = 0; i < v->members_count && status == SP_OK; i++) {
-        if (v->members[i].state != SP_UNIT_REPLICA)
-            continue;
-        status = find_replica_end(v, &newest.head, &v->members[i], &ends[count], error);
-        count++;
-    }
+        return begin_fresh(v, listings, error);
     if (v->segment_max < newest.head.segment)
         v->segment_max = newest.head.segment;
-    if (status == SP_OK)
-        status = common_end(v, &newest.head, ends, count, &v->end, &longest, error);
-    if (status == SP_OK)
-        status = list_segments(v, error);
-    v->next_lsn = v->end.lsn + 1;
-    if (status == SP_OK && longest)
-        status = gather_tail(v, longest);
-    for (uint32_t i = 0; i < count; i++)
-        free(ends[i].blocks);
     if (v->epoch_counter < newest.head.epoch_counter)
         v->epoch_counter = newest.head.epoch_counter;
+    for (uint32_t i = 0; i < newest.head.members_count; i++)
+        v->voters[i] = newest.head.members[i].unit;
+    v->voters_count = newest.head.members_count;
+    status = check_members(v, &newest.head, listings, error);
+    if (status != SP_OK)
+        return status;
+    status = sp_last_segment_find(v, &newest.head, listings, &last, error);
+    v->end = last.end;
+    v->next_lsn = v->end.lsn + 1;
+    if (status == SP_OK)
+        status = list_segments(v, listings, error);
+    if (status == SP_OK && sp_last_segment_mend(v, &last, error) != SP_OK) {
+        /* What is there can be read from whoever has it; but nothing may be built on it. */
+        v->unmended = true;
+        snprintf(v->why_not, sizeof v->why_not, "a unit lacks the end of the log: %.150s",
+                 error->why);
+    }
+    sp_last_segment_release(&last);
+    if (status == SP_OK)
+        check_copies(v, listings);
     return status;
+}
+
+static enum sp_status begin_writing(struct sp_volume *v, struct sp_error *error)
+{
+    size_t old_segments = v->segments_count;
+    enum sp_status status = SP_UNAVAILABLE;
+    sp_log_recruit(v);
+    if (!v->unmended && sp_log_replicas(v) >= (v->degraded_accept ? 1 : v->min_copies)) {
+        status = seal_last(v, error);
+        if (status != SP_OK)
+            return status;
+        status = sp_log_begin_epoch(v);
+    } else if (!v->unmended) {
+        snprintf(v->why_not, sizeof v->why_not,
+                 "%u of the %u copies that min_copies asks for can be written", sp_log_replicas(v),
+                 v->min_copies);
+    }
+    if (status == SP_OK)
+        return SP_OK;
+    if (old_segments == 0)
+        return sp_error_set(error, status, v->name, "%s", v->why_not);
+    /* An epoch that cannot be begun is not an error: the volume opens for reading, and defers. */
+    sp_log(SP_LOG_WARN, "volume.readonly", "volume=%s why=\"%s\"", v->name, v->why_not);
+    return SP_OK;
 }
 
 static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *config,
                             struct sp_error *error)
 {
-    enum sp_status status = find_end(v, error);
+    struct sp_listing listings[SP_VOLUME_UNITS_MAX] = {{0}};
+    struct sp_index_start index;
+    enum sp_status status = find_log(v, listings, error);
+    for (uint32_t i = 0; i < v->members_count; i++)
+        free(listings[i].list);
     if (status != SP_OK)
         return status;
     say_states(v);
-    size_t old_segments = v->segments_count;
-    /* An epoch that cannot be begun is not an error: the volume opens for reading, and defers. */
-    bool sealed = old_segments == 0;
-    sp_log_recruit(v);
-    if (sp_log_replicas(v) >= (v->degraded_accept ? 1 : v->min_copies)) {
-        status = seal_last(v, error);
-        if (status != SP_OK)
-            return status;
-        sealed = true;
-    }
-    status = sp_log_begin_epoch(v);
+    status = sp_volume_open_index(v, config->index_path, config->index_map_bytes,
+                                  config->index_rebuild, &index, error);
     if (status == SP_OK)
-        status = adopt_tail(v);
-    if (status != SP_OK && status != SP_UNAVAILABLE && status != SP_NO_SPACE)
-        return sp_error_set(error, status, v->name, "cannot begin an epoch: %s",
-                            sp_status_name(status));
-    if (status != SP_OK && old_segments == 0)
-        return sp_error_set(error, status, v->name, "%s", v->why_not);
-    if (!sealed)
-        sp_log(SP_LOG_WARN, "volume.readonly", "volume=%s why=\"%s\"", v->name, v->why_not);
-    return sp_volume_roll_index(v, config->index_path, config->index_map_bytes,
-                                config->index_rebuild, error);
+        status = begin_writing(v, error);
+    return status == SP_OK ? sp_volume_roll_index(v, &index, error) : status;
 }
 
 static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_config *config,
@@ -535,6 +448,8 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
         struct sp_volume_member *m = &v->members[i];
         snprintf(m->name, sizeof m->name, "%s", u->name);
         m->unit = u->unit;
+        m->spare = u->spare;
+        m->witness = u->witness;
         m->state = !u->unit     ? SP_UNIT_ABSENT
                    : u->witness ? SP_UNIT_WITNESS
                    : u->spare   ? SP_UNIT_SPARE

@@ -126,18 +126,9 @@ static bool open_footer(struct sp_volume *v, const struct sp_volume_segment *seg
 {
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_unit *unit = v->members[i].unit;
-        struct sp_unit_segment *list = NULL;
-        size_t count = 0;
-        uint32_t length = 0;
-        if (!unit || unit->ops->list(unit, &list, &count, NULL) != SP_OK)
+        if (!unit)
             continue;
-        for (size_t k = 0; k < count; k++)
-            if (list[k].segment == segment->segment && list[k].generation == segment->generation)
-                length = list[k].blocks;
-        free(list);
-        if (length <= segment->data_blocks)
-            continue;
-        uint32_t blocks_count = length - segment->data_blocks;
+        uint32_t blocks_count = segment->footer_blocks;
         uint8_t *blocks = malloc((size_t)blocks_count * SP_BLOCK_BYTES);
         struct sp_block_header header;
         struct sp_trailer trailer;
@@ -151,6 +142,7 @@ static bool open_footer(struct sp_volume *v, const struct sp_volume_segment *seg
                     header.epoch_id == segment->epoch_id &&
                     trailer.data_blocks == segment->data_blocks &&
                     trailer.table_blocks + 1 == blocks_count &&
+                    memcmp(&trailer.digest, &segment->digest, sizeof trailer.digest) == 0 &&
                     sp_footer_reader_new(blocks, &header, &trailer, &ret->footer) == SP_OK;
         free(blocks);
         if (good)
@@ -163,7 +155,7 @@ static enum sp_status source_open(struct sp_volume *v, const struct sp_volume_se
                                   bool with_blocks, struct source *ret, struct sp_error *error)
 {
     *ret = (struct source){0};
-    if (!with_blocks && segment->sealed && open_footer(v, segment, ret))
+    if (!with_blocks && segment->footer_blocks && open_footer(v, segment, ret))
         return SP_OK;
     enum sp_status status = read_segment(v, segment, &ret->blocks, error);
     if (status != SP_OK)
@@ -207,11 +199,19 @@ static enum sp_status replay_segment(struct sp_volume *v, const struct sp_volume
         if (record.lsn > after_lsn)
             status = sp_apply_record(&v->apply, &record, &place);
     source_close(&source);
-    if (status == SP_EOF)
-        return sp_apply_commit(&v->apply, end);
-    sp_apply_abort(&v->apply);
-    sp_error_set(error, status, "index", "segment %" PRIu64 ": a record (%s) cannot be applied: %s",
-                 segment->segment, sp_record_type_name(record.type), sp_status_name(status));
+    bool read = status == SP_EOF;
+    if (read)
+        status = sp_apply_commit(&v->apply, end);
+    else
+        sp_apply_abort(&v->apply);
+    if (status == SP_OK)
+        return SP_OK;
+    if (read)
+        sp_error_set(error, status, "index", "it cannot be written: %s", sp_status_name(status));
+    else
+        sp_error_set(error, status, "index",
+                     "segment %" PRIu64 ": a record (%s) cannot be applied: %s", segment->segment,
+                     sp_record_type_name(record.type), sp_status_name(status));
     sp_error_todo(error, status == SP_NO_SPACE
                              ? "make room in the state directory"
                              : "this is a defect or a later format; the log itself is untouched");
@@ -236,8 +236,6 @@ static struct sp_log_end end_of(const struct sp_volume *v, size_t i)
 static bool position_holds(struct sp_volume *v, const struct sp_position *position,
                            size_t *ret_segment)
 {
-    if (position->end.lsn > v->end.lsn)
-        return false;
     for (size_t i = 0; i < v->segments_count; i++) {
         const struct sp_volume_segment *s = &v->segments[i];
         if (s->segment != position->end.segment)
@@ -256,60 +254,38 @@ static bool position_holds(struct sp_volume *v, const struct sp_position *positi
     return false;
 }
 
-static bool index_is_trusted(struct sp_volume *v, size_t *ret_segment, uint64_t *ret_lsn)
+/* How far the index has come. SP_NOT_FOUND: it is of no use, and made again. SP_UNAVAILABLE: it has
+ * seen what the units that are here do not have. */
+static enum sp_status index_stands(struct sp_volume *v, size_t *ret_segment, uint64_t *ret_lsn,
+                                   struct sp_error *error)
 {
-    struct sp_apply probe;
-    char boot_id[sizeof probe.position.boot_id] = "";
-    if (sp_apply_begin(v->index, true, &probe) != SP_OK)
-        return false;
-    struct sp_position position = probe.position;
-    sp_apply_abort(&probe);
-    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-    if (file) {
-        if (!fgets(boot_id, 37, file))
-            boot_id[0] = '\0';
-        fclose(file);
-    }
     struct sp_read read;
-    if (position.end.segment == 0 || sp_read_begin(v->index, &read) != SP_OK)
-        return false;
-    bool clean = sp_index_position(&read, &position) == SP_OK && position.clean;
+    struct sp_position position;
+    enum sp_status status = sp_read_begin(v->index, &read);
+    if (status != SP_OK)
+        return SP_NOT_FOUND;
+    status = sp_index_position(&read, &position);
     sp_read_end(&read);
-    /* Without syncs LMDB's file is sound within one boot; after another only when it was closed in
-     * good order. */
-    if (!clean && strncmp(boot_id, position.boot_id, 36) != 0)
-        return false;
+    if (status != SP_OK || position.end.segment == 0)
+        return SP_NOT_FOUND;
+    if (position.end.lsn > v->end.lsn) {
+        sp_error_set(error, SP_UNAVAILABLE, v->name,
+                     "LSNs %" PRIu64 " to %" PRIu64
+                     " were stored, the index has them, and no unit that is here does",
+                     v->end.lsn + 1, position.end.lsn);
+        sp_error_todo(error, "attach the units that are absent; to go on without what is lacking, "
+                             "run `sternpost index rebuild`");
+        return SP_UNAVAILABLE;
+    }
     *ret_lsn = position.end.lsn;
-    return position_holds(v, &position, ret_segment);
+    return position_holds(v, &position, ret_segment) ? SP_OK : SP_NOT_FOUND;
 }
 
-enum sp_status sp_volume_roll_index(struct sp_volume *v, const char *path, size_t map_bytes,
-                                    bool rebuild, struct sp_error *error)
+static enum sp_status replay(struct sp_volume *v, size_t first, uint64_t lsn,
+                             struct sp_error *error)
 {
-    enum sp_status status = rebuild ? sp_index_destroy(path, error) : SP_OK;
-    size_t first = 0;
-    uint64_t lsn = 0, done = 0, total = 0;
-    if (status == SP_OK)
-        status = sp_index_open(path, map_bytes, &v->index, error);
-    if (status != SP_OK && status != SP_NO_SPACE && !rebuild) {
-        /* A damaged index is not worth an error: it is made again. */
-        sp_log(SP_LOG_WARN, "index.damaged", "volume=%s", v->name);
-        status = sp_index_destroy(path, error);
-        if (status == SP_OK)
-            status = sp_index_open(path, map_bytes, &v->index, error);
-    }
-    if (status != SP_OK)
-        return status;
-    if (!index_is_trusted(v, &first, &lsn)) {
-        sp_log(SP_LOG_INFO, "index.rebuild", "volume=%s segments=%zu", v->name, v->segments_count);
-        sp_index_close(v->index, false);
-        v->index = NULL;
-        status = sp_index_destroy(path, error);
-        if (status == SP_OK)
-            status = sp_index_open(path, map_bytes, &v->index, error);
-        first = 0;
-        lsn = 0;
-    }
+    enum sp_status status = SP_OK;
+    uint64_t done = 0, total = 0;
     for (size_t i = first; i < v->segments_count; i++)
         total += (uint64_t)v->segments[i].data_blocks * SP_BLOCK_BYTES;
     for (size_t i = first; i < v->segments_count && status == SP_OK; i++) {
@@ -321,6 +297,51 @@ enum sp_status sp_volume_roll_index(struct sp_volume *v, const char *path, size_
             v->progress(v->progress_context, done, total);
     }
     return status;
+}
+
+enum sp_status sp_volume_open_index(struct sp_volume *v, const char *path, size_t map_bytes,
+                                    bool rebuild, struct sp_index_start *ret_start,
+                                    struct sp_error *error)
+{
+    bool fresh = false;
+    *ret_start = (struct sp_index_start){.path = path, .map_bytes = map_bytes};
+    enum sp_status status = rebuild ? sp_index_destroy(path, error) : SP_OK;
+    if (status == SP_OK)
+        status = sp_index_open(path, map_bytes, &v->index, &fresh, error);
+    if (status == SP_NO_SPACE || (rebuild && status != SP_OK))
+        return status;
+    if (status == SP_OK && !fresh)
+        status = index_stands(v, &ret_start->segment, &ret_start->lsn, error);
+    if (status == SP_UNAVAILABLE)
+        return status;
+    /* What is damaged is not worth an error: it is made again. */
+    ret_start->again = fresh || status != SP_OK;
+    return SP_OK;
+}
+
+static enum sp_status make_again(struct sp_volume *v, const struct sp_index_start *start,
+                                 struct sp_error *error)
+{
+    bool fresh;
+    sp_log(SP_LOG_INFO, "index.rebuild", "volume=%s segments=%zu", v->name, v->segments_count);
+    sp_index_close(v->index, false);
+    v->index = NULL;
+    enum sp_status status = sp_index_destroy(start->path, error);
+    if (status == SP_OK)
+        status = sp_index_open(start->path, start->map_bytes, &v->index, &fresh, error);
+    return status == SP_OK ? replay(v, 0, 0, error) : status;
+}
+
+enum sp_status sp_volume_roll_index(struct sp_volume *v, const struct sp_index_start *start,
+                                    struct sp_error *error)
+{
+    if (start->again)
+        return make_again(v, start, error);
+    enum sp_status status = replay(v, start->segment, start->lsn, error);
+    if (status == SP_OK || status == SP_NO_SPACE || status == SP_NO_MEMORY)
+        return status;
+    sp_log(SP_LOG_WARN, "index.damaged", "volume=%s why=\"%s\"", v->name, error->why);
+    return make_again(v, start, error);
 }
 
 enum sp_status sp_volume_rebuild_footer(struct sp_volume *v,

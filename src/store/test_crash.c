@@ -113,9 +113,12 @@ static enum sp_status open_volume(struct sp_sim_world *world, const struct sp_uu
 
 #define GROUPS 48U
 
-static uint64_t one_run(uint64_t crash_at, enum sp_sim_survivors survivors, bool rebuild)
+/* overlap: a crash may find the same batch half written on several units. */
+static uint64_t one_run(uint64_t crash_at, enum sp_sim_survivors survivors, bool rebuild,
+                        bool overlap)
 {
     struct sp_sim_world *world = sp_sim_world_new(crash_at * 4 + survivors);
+    sp_sim_overlap_writes(world, overlap);
     struct sp_uuid id = {{1, 2, 3}}, unit;
     static struct model model;
     static struct group groups[GROUPS];
@@ -188,13 +191,18 @@ int main(int argc, char **argv)
     index_path = mkdtemp(template);
     sp_assert(index_path);
     sp_log_set_level(SP_LOG_ERROR + 1);
-    uint64_t operations = one_run(0, SP_SIM_ALL, false), runs = 0;
+    uint64_t operations = one_run(0, SP_SIM_ALL, false, false), runs = 0;
     printf("%llu operations\n", (unsigned long long)operations);
     for (uint64_t at = from; at <= operations; at += step) {
-        for (int policy = SP_SIM_NONE; policy <= SP_SIM_TORN; policy++) {
+        for (int kind = 0; kind < 2 * (SP_SIM_TORN + 1); kind++) {
+            int policy = kind / 2;
+            bool overlap = kind % 2;
+            if (step > 1 && (at / step + (uint64_t)overlap) % 2)
+                continue; /* a quick run takes turns */
             if (getenv("SP_VERBOSE"))
-                fprintf(stderr, "crash at %llu, survivors %d\n", (unsigned long long)at, policy);
-            one_run(at, (enum sp_sim_survivors)policy, (at + (uint64_t)policy) % 2 == 0);
+                fprintf(stderr, "crash at %llu, survivors %d, overlap %d\n", (unsigned long long)at,
+                        policy, overlap);
+            one_run(at, (enum sp_sim_survivors)policy, (at + (uint64_t)policy) % 2 == 0, overlap);
             runs++;
         }
     }

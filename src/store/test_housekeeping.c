@@ -1,6 +1,6 @@
 /* What the log says of itself: catalogues and tails. Whoever reads the log from its beginning must
  * find each of them true at the place where it stands. */
-#include "store/test_model.h"
+#include "store/test_bench.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +13,6 @@
 #include <cmocka.h>
 
 #define MAILBOX_MAX 16U
-
-static char index_path[64];
 
 /* A reader of the log that keeps its own account of one account's mailboxes. */
 struct reader {
@@ -151,44 +149,12 @@ static void read_log(struct sp_sim_world *world, const struct sp_uuid *volume, s
     unit->ops->close(unit);
 }
 
-struct bench {
-    struct sp_sim_world *world;
-    struct sp_uuid id;
-    struct sp_volume *volume;
-    struct model model;
-};
-
-static void open_volume(struct bench *b, uint64_t segment_bytes)
-{
-    struct sp_volume_config config;
-    struct sp_error error;
-    sim_config(b->world, &b->id, index_path, &config);
-    config.segment_bytes = segment_bytes;
-    assert_int_equal(sp_volume_open(&config, &b->volume, &error), SP_OK);
-}
-
+/* What is due comes with a batch of its own when nobody waits. */
 static void run(struct bench *b, struct step step)
 {
-    struct step_context context = {&b->model, &step};
-    struct sp_error error;
-    assert_int_equal(sp_volume_commit(b->volume, step_plan, &context, &error), SP_OK);
-    step_done(&b->model, &step);
+    assert_int_equal(bench_run(b, step), SP_OK);
     while (sp_volume_run_once(b->volume))
-        ; /* what is due comes with a batch of its own when nobody waits */
-}
-
-static void begin(struct bench *b, uint64_t segment_bytes)
-{
-    struct sp_uuid unit;
-    memset(b, 0, sizeof *b);
-    b->world = sp_sim_world_new(1);
-    b->id = (struct sp_uuid){{7}};
-    b->model.account = (struct sp_uuid){{9}};
-    assert_int_equal(sp_index_destroy(index_path, NULL), SP_OK);
-    for (uint32_t i = 0; i < 3; i++)
-        assert_int_equal(sp_sim_unit_init(b->world, i, &b->id, &unit), SP_OK);
-    open_volume(b, segment_bytes);
-    run(b, (struct step){.type = STEP_ACCOUNT});
+        ;
 }
 
 /* Deliveries to all mailboxes, and an expunge after every third. */
@@ -211,49 +177,50 @@ static void some_mail(struct bench *b, uint32_t count, uint32_t body_bytes)
 static void test_catalogues_within_a_segment(void **state)
 {
     (void)state;
-    struct bench b;
     struct reader *r = calloc(1, sizeof *r);
-    begin(&b, 64U << 20);
-    some_mail(&b, 200, 100000);
-    sp_volume_close(b.volume);
-    read_log(b.world, &b.id, r);
+    struct bench *b = bench_begin(64U << 20, 0);
+    some_mail(b, 200, 100000);
+    bench_stop(b);
+    read_log(b->world, &b->id, r);
     assert_true(r->deltas >= 6 && r->delta_uids > 0 && r->gone_uids > 0);
     assert_true(r->bases >= MODEL_MAILBOXES);
     assert_true(r->statements == 1 && r->tails_last);
     free(r);
-    sp_sim_world_free(b.world);
+    bench_end(b);
 }
 
 /* Many small segments: bases at each, a statement of all tails every so many. */
 static void test_tails_now_and_then(void **state)
 {
+    struct sp_error error;
     (void)state;
-    struct bench b;
     struct reader *r = calloc(1, sizeof *r);
-    begin(&b, 1U << 20);
-    some_mail(&b, 400, 100000);
-    sp_volume_close(b.volume);
-    read_log(b.world, &b.id, r);
+    struct bench *b = bench_begin(1U << 20, 0);
+    some_mail(b, 400, 100000);
+    bench_stop(b);
+    read_log(b->world, &b->id, r);
     assert_true(r->bases > 60 && r->statements >= 3 && r->tails_last);
     /* And again after a start, which reads what it needs from the log. */
-    open_volume(&b, 1U << 20);
-    some_mail(&b, 10, 1000);
-    model_check(b.volume, &b.model, NULL, 0);
-    sp_volume_close(b.volume);
-    read_log(b.world, &b.id, r);
+    assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+    some_mail(b, 10, 1000);
+    model_check(b->volume, &b->model, NULL, 0);
+    bench_stop(b);
+    read_log(b->world, &b->id, r);
     assert_true(r->tails_last);
     free(r);
-    sp_sim_world_free(b.world);
+    bench_end(b);
+}
+
+static int tests(void)
+{
+    const struct CMUnitTest list[] = {
+        cmocka_unit_test(test_catalogues_within_a_segment),
+        cmocka_unit_test(test_tails_now_and_then),
+    };
+    return cmocka_run_group_tests(list, NULL, NULL);
 }
 
 int main(void)
 {
-    snprintf(index_path, sizeof index_path, "/tmp/sternpost-housekeeping-%ld", (long)getpid());
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_catalogues_within_a_segment),
-        cmocka_unit_test(test_tails_now_and_then),
-    };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    struct sp_error error;
-    return sp_index_destroy(index_path, &error) == SP_OK ? failed : 1;
+    return bench_main(tests);
 }

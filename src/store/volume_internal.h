@@ -1,6 +1,7 @@
 /* What the parts of a volume share. Not for others.
  *
- *   open.c     start: votes, the end of the log, the tail, the index
+ *   open.c     start: votes, members, the list of segments, the index
+ *   last_segment.c  where the log ends, from what its replicas have; mending it
  *   log.c      the writer: epochs, segments, batches onto the replicas, ejecting and recruiting
  *   commit.c   the committer: queue, plans, group commit, the watch on units
  *   replay.c   segments into the index
@@ -14,6 +15,7 @@
 
 #include "format/batch.h"
 #include "format/segment.h"
+#include "format/vote.h"
 #include "store/volume.h"
 
 #include <pthread.h>
@@ -28,7 +30,9 @@ struct sp_volume_member {
     struct sp_uuid id;
     char domain[SP_UNIT_DOMAIN_MAX];
     enum sp_unit_state state;
-    uint64_t from_lsn; /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
+    bool spare, witness; /* as configured */
+    bool vote_damaged;   /* it can be read, and proves nothing */
+    uint64_t from_lsn;   /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
     char why[256];
 };
 
@@ -40,6 +44,7 @@ struct sp_volume_segment {
     uint32_t data_blocks; /* of the newest: grows */
     uint64_t first_lsn, last_lsn;
     struct sp_digest digest;
+    uint32_t footer_blocks; /* of a sealed one */
     bool sealed;
 };
 
@@ -85,6 +90,13 @@ struct sp_volume {
     struct sp_uuid tails_from;
     uint32_t tails_segments; /* begun since the last */
     bool catalogues_due; /* enough was written, or it is quiet: catalogues of `recent` are due */
+    bool epoch_broken; /* a replica of it was ejected: another begins before anything is written */
+    struct sp_uuid voters[SP_MEMBERS_MAX]; /* of the newest epoch that was voted for */
+    uint32_t voters_count;
+    struct sp_member away[SP_MEMBERS_MAX]; /* members of the epoch before that are not here */
+    uint32_t away_count;
+    bool unmended;       /* the replicas could not be made alike at the start: no epoch may begin */
+    uint64_t retried_ms; /* when an epoch was last tried for */
     bool writable;       /* an epoch is ours; false: the volume defers */
     char why_not[256];
 
@@ -109,12 +121,7 @@ struct sp_volume {
 
 /* ---- log.c ---- */
 
-/* A unit's vote: what it promised, and the head of the epoch it accepted. */
-struct sp_vote {
-    uint64_t promised_counter, promised_id;
-    bool accepted;
-    struct sp_segment_head head;
-};
+/* A unit's vote; one that never voted has an empty one. */
 enum sp_status sp_vote_read(struct sp_unit *unit, struct sp_vote *ret_vote,
                             struct sp_error *error) SP_MUST_USE;
 
@@ -126,6 +133,8 @@ enum sp_status sp_log_begin_epoch(struct sp_volume *v) SP_MUST_USE;
 void sp_log_recruit(struct sp_volume *v);
 uint32_t sp_log_replicas(const struct sp_volume *v);
 void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const char *why);
+/* The last replica failed: the volume stops writing. */
+void sp_log_suspend(struct sp_volume *v, const struct sp_volume_member *member, const char *why);
 /* Writes v->batch at the end of the log, on all replicas. On SP_OK v->end is moved and the records
  * are in the footer. *ret_moved: the batch lies in another place than v->end foretold (an epoch
  * began on the way). SP_UNAVAILABLE, SP_NO_SPACE: nothing happened. */
@@ -138,6 +147,42 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
                            const struct sp_block_header *last_header, uint64_t chain) SP_MUST_USE;
 enum sp_status sp_volume_add_segment(struct sp_volume *v,
                                      const struct sp_volume_segment *segment) SP_MUST_USE;
+
+/* ---- last_segment.c ---- */
+
+/* What files a unit has, ascending; looked at once in a start. */
+struct sp_listing {
+    struct sp_unit_segment *list;
+    size_t count;
+};
+/* NULL: the unit does not have it. */
+const struct sp_unit_segment *sp_listing_find(const struct sp_listing *listing, uint64_t segment,
+                                              uint32_t generation);
+
+struct sp_replica {
+    struct sp_volume_member *member;
+    uint64_t segment; /* its last one of the epoch whose head it has; 0: none */
+    uint8_t *blocks;  /* of the log's last segment; NULL: it does not have the file */
+    uint32_t count;
+};
+struct sp_last_segment {
+    uint64_t segment; /* 0: nothing was written in the epoch */
+    struct sp_log_end end;
+    uint8_t *merged; /* [0, end.blocks): what the replicas have together */
+    struct sp_replica replicas[SP_VOLUME_UNITS_MAX];
+    uint32_t replicas_count;
+};
+/* Finds where the log ends. listings: one for each member. Replicas that missed more become stale.
+ * SP_UNAVAILABLE: records are lacking that may have been acknowledged. */
+enum sp_status sp_last_segment_find(struct sp_volume *v, const struct sp_segment_head *epoch,
+                                    const struct sp_listing *listings,
+                                    struct sp_last_segment *ret_last,
+                                    struct sp_error *error) SP_MUST_USE;
+/* Makes the replicas alike up to the end. A unit that fails is ejected; anything but SP_OK: one of
+ * them still lacks something, and nothing may be written. */
+enum sp_status sp_last_segment_mend(struct sp_volume *v, struct sp_last_segment *last,
+                                    struct sp_error *error) SP_MUST_USE;
+void sp_last_segment_release(struct sp_last_segment *last);
 
 /* ---- commit.c ---- */
 
@@ -161,9 +206,21 @@ const struct sp_touched *sp_touched_set_at(const struct sp_touched_set *set, siz
 enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
                                      uint32_t first, uint8_t *ret_blocks, uint32_t count,
                                      struct sp_error *error) SP_MUST_USE;
-/* Opens the index and brings it to v->end. */
-enum sp_status sp_volume_roll_index(struct sp_volume *v, const char *path, size_t map_bytes,
-                                    bool rebuild, struct sp_error *error) SP_MUST_USE;
+/* Opens the index and finds how far it has come. Before a new epoch begins: SP_UNAVAILABLE: it has
+ * seen records that no unit which is here has, so that something acknowledged would be lost. */
+struct sp_index_start {
+    const char *path;
+    size_t map_bytes;
+    bool again; /* it is of no use: it is made again */
+    size_t segment;
+    uint64_t lsn;
+};
+enum sp_status sp_volume_open_index(struct sp_volume *v, const char *path, size_t map_bytes,
+                                    bool rebuild, struct sp_index_start *ret_start,
+                                    struct sp_error *error) SP_MUST_USE;
+/* Brings it to v->end. */
+enum sp_status sp_volume_roll_index(struct sp_volume *v, const struct sp_index_start *start,
+                                    struct sp_error *error) SP_MUST_USE;
 /* Feeds a segment's records to the footer builder and the touched set, as if they had just been
  * written. */
 enum sp_status sp_volume_rebuild_footer(struct sp_volume *v,

@@ -1,0 +1,106 @@
+#include "store/test_bench.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+char bench_index_path[64];
+
+enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct sp_error *error)
+{
+    struct sp_volume_config config;
+    sim_config(b->world, &b->id, bench_index_path, &config);
+    for (uint32_t i = 0; i < 3; i++) {
+        if (!(absent & 1U << i))
+            continue;
+        if (config.units[i].unit)
+            config.units[i].unit->ops->close(config.units[i].unit);
+        config.units[i].unit = NULL;
+    }
+    config.degraded_accept = accept;
+    if (b->segment_bytes)
+        config.segment_bytes = b->segment_bytes;
+    b->volume = NULL;
+    return sp_volume_open(&config, &b->volume, error);
+}
+
+void bench_stop(struct bench *b)
+{
+    sp_volume_close(b->volume);
+    b->volume = NULL;
+    sp_sim_restart(b->world);
+}
+
+enum sp_status bench_run(struct bench *b, struct step step)
+{
+    struct step_context context = {&b->model, &step};
+    struct sp_error error;
+    enum sp_status status = sp_volume_commit(b->volume, step_plan, &context, &error);
+    if (status == SP_OK)
+        step_done(&b->model, &step);
+    return status;
+}
+
+enum sp_status bench_deliver(struct bench *b)
+{
+    b->seed++;
+    return bench_run(b, (struct step){.type = STEP_DELIVER,
+                                      .mailbox = b->seed % MODEL_MAILBOXES,
+                                      .seed = b->seed,
+                                      .body_bytes = b->body_bytes});
+}
+
+struct bench *bench_begin(uint64_t segment_bytes, uint32_t messages)
+{
+    struct bench *b = calloc(1, sizeof *b);
+    struct sp_error error;
+    struct sp_uuid unit;
+    b->world = sp_sim_world_new(1);
+    b->id = (struct sp_uuid){{7}};
+    b->model.account = (struct sp_uuid){{9}};
+    b->body_bytes = 5000;
+    b->segment_bytes = segment_bytes;
+    assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(sp_sim_unit_init(b->world, i, &b->id, &unit), SP_OK);
+    assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+    assert_int_equal(bench_run(b, (struct step){.type = STEP_ACCOUNT}), SP_OK);
+    for (uint32_t i = 0; i < messages; i++)
+        assert_int_equal(bench_deliver(b), SP_OK);
+    return b;
+}
+
+void bench_end(struct bench *b)
+{
+    if (b->volume)
+        model_check(b->volume, &b->model, NULL, 0);
+    sp_volume_close(b->volume);
+    sp_sim_world_free(b->world);
+    free(b);
+}
+
+enum sp_unit_state bench_state(struct bench *b, uint32_t disk)
+{
+    struct sp_volume_status status;
+    sp_volume_status(b->volume, &status);
+    return status.units[disk].state;
+}
+
+int bench_main(int (*tests)(void))
+{
+    struct sp_error error;
+    char template[] = "/tmp/sternpost-store-XXXXXX";
+    if (!mkdtemp(template))
+        return 1;
+    snprintf(bench_index_path, sizeof bench_index_path, "%s", template);
+    int failed = tests();
+    if (sp_index_destroy(bench_index_path, &error) != SP_OK || rmdir(bench_index_path) != 0)
+        return 1;
+    return failed;
+}

@@ -1,0 +1,35 @@
+/* A volume on three simulated disks with a model beside it, to do things to. For tests of the
+ * store. */
+#ifndef SP_STORE_TEST_BENCH_H
+#define SP_STORE_TEST_BENCH_H
+
+#include "store/test_model.h"
+
+struct bench {
+    struct sp_sim_world *world;
+    struct sp_uuid id;
+    struct sp_volume *volume; /* NULL: not open */
+    struct model model;
+    uint32_t seed;
+    uint32_t body_bytes;    /* of what is delivered */
+    uint64_t segment_bytes; /* 0: those of sim_config */
+};
+
+extern char bench_index_path[64]; /* set by bench_main */
+
+/* A volume, open, with an account and so many messages. */
+struct bench *bench_begin(uint64_t segment_bytes, uint32_t messages);
+/* Holds it against the model and frees it. */
+void bench_end(struct bench *b);
+/* absent: a bit for each disk that is not there. */
+enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct sp_error *error);
+/* Closes the volume; the disks stay as they are. */
+void bench_stop(struct bench *b);
+enum sp_status bench_run(struct bench *b, struct step step);
+enum sp_status bench_deliver(struct bench *b);
+enum sp_unit_state bench_state(struct bench *b, uint32_t disk);
+
+/* Runs what `tests` runs with bench_index_path set, and removes the index afterwards. */
+int bench_main(int (*tests)(void));
+
+#endif
