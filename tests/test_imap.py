@@ -2,6 +2,7 @@
 import imaplib
 import re
 import socket
+import threading
 import time
 import uuid
 
@@ -262,3 +263,35 @@ def test_other_accounts_mail_is_not_there(shared_platform, imap, box):
     assert other.select(box)[0] == "NO"
     assert not any(box.encode() in line for line in ok(other.list()))
     other.logout()
+
+
+def test_a_stop_answers_what_it_has_stored(platform):
+    """A client that is not told that its APPEND succeeded would upload the message again."""
+    acknowledged = []
+
+    def upload(number):
+        with platform.imap("user@example.org", select=None) as connection:
+            try:
+                for i in range(100000):
+                    subject = f"{number}-{i}"
+                    ok(connection.append("INBOX", None, None, message(subject)))
+                    acknowledged.append(subject)
+            except (imaplib.IMAP4.abort, imaplib.IMAP4.error, OSError):
+                pass
+
+    threads = [threading.Thread(target=upload, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 60
+    while len(acknowledged) < 48 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert platform.stop() == 0
+    for thread in threads:
+        thread.join()
+    platform.start()
+    imap = platform.imap("user@example.org")
+    stored = [re.search(rb"Subject: (\S+)", header).group(1).decode()
+              for header in fetch_all(imap, "(UID BODY.PEEK[HEADER])").values()]
+    imap.logout()
+    assert len(acknowledged) >= 48
+    assert sorted(stored) == sorted(acknowledged)

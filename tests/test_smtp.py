@@ -163,3 +163,35 @@ def test_starttls_is_not_offered_without_certificate(shared_platform):
         assert not smtp.has_extn("starttls")
         with pytest.raises(smtplib.SMTPNotSupportedError):
             smtp.starttls()
+
+
+def test_postmaster(new_platform, shared_platform):
+    assert "event=postmaster.none" in shared_platform.log_text()
+    platform = new_platform(start=False)
+    text = platform.config.read_text()
+    platform.config.write_text(text.replace("[server]\n", "[server]\npostmaster = user@example.org\n"))
+    platform.start()
+    assert "event=postmaster.none" not in platform.log_text()
+    with platform.smtp() as smtp:
+        smtp.ehlo()
+        smtp.mail("a@example.net")
+        for address in ("<postmaster>", "<Postmaster@example.org>", "<user@example.org>"):
+            assert smtp.docmd("RCPT", f"TO:{address}")[0] == 250
+        assert smtp.docmd("RCPT", "TO:<postmaster@elsewhere.example>")[0] == 550
+        marker = uuid.uuid4().hex
+        assert smtp.data(message(marker))[0] == 250
+    assert len(find(platform, "user@example.org", marker)) == 1
+
+
+def test_the_limit_counts_what_the_client_sends(new_platform):
+    platform = new_platform(start=False)
+    platform.config.write_text(platform.config.read_text() + "\n[limits]\nmessage_bytes_max = 300000\n")
+    platform.start()
+    start = message("long", "")
+    for size, code in ((300_000, 250), (300_001, 552)):
+        data = start + b"x" * (size - len(start) - 2) + b"\r\n"
+        with platform.smtp() as smtp:
+            smtp.ehlo()
+            smtp.mail("a@example.net")
+            smtp.rcpt("user@example.org")
+            assert smtp.data(data)[0] == code

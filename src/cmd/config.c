@@ -385,9 +385,9 @@ static void text_set(struct parser *p, const struct key *key, struct sp_slice va
              "write the name other servers know this one by: mail.example.org");
         return;
     }
-    size_t at = sp_slice_find(value, '@');
-    if (key->kind == MAIL_ADDRESS &&
-        (at == 0 || at == SIZE_MAX || !sp_config_hostname_ok(sp_slice_from(value, at + 1)))) {
+    size_t local = sp_slice_find(value, '@');
+    if (key->kind == MAIL_ADDRESS && (local == 0 || local == SIZE_MAX ||
+                                      !sp_config_hostname_ok(sp_slice_from(value, local + 1)))) {
         fail(p, SP_INVALID, key->name, "not an address",
              "write the address of an account: admin@example.org");
         return;

@@ -28,6 +28,7 @@ static void test_whole(void **state)
                                "[server]\n"
                                "hostname = mail.example.org ; another\n"
                                "state = /var/lib/sternpost\n"
+                               "postmaster = admin@example.org\n"
                                "\n"
                                "[listen]\n"
                                "  smtp = 127.0.0.1:2525 [::1]:2525\r\n"
@@ -68,6 +69,7 @@ static void test_whole(void **state)
     assert_int_equal(parse(text, &config, &error), SP_OK);
     assert_string_equal(config.hostname, "mail.example.org");
     assert_string_equal(config.state, "/var/lib/sternpost");
+    assert_string_equal(config.postmaster, "admin@example.org");
     assert_int_equal(config.listeners_count, 5);
     assert_int_equal(config.listeners[0].protocol, SP_PROTOCOL_SMTP);
     assert_string_equal(config.listeners[1].address, "[::1]:2525");
@@ -99,6 +101,7 @@ static void test_defaults(void **state)
     assert_int_equal(parse(SERVER UNITS VOLUME, &config, &error), SP_OK);
     assert_string_equal(config.state, "/x/state");
     assert_null(config.tls_cert);
+    assert_null(config.postmaster);
     assert_int_equal(config.message_bytes_max, 100U << 20);
     assert_int_equal(config.volume.min_copies, 2);
     assert_int_equal(config.volume.segment_bytes, 64U << 20);
@@ -162,6 +165,11 @@ static const struct {
     {"[server]\nhostname = -x-\n",
      "/x/sternpost.conf:2: [server] hostname: not a host name: write the name other "
      "servers know this one by: mail.example.org"},
+    {"[server]\npostmaster = admin\n",
+     "/x/sternpost.conf:2: [server] postmaster: not an address: write the address of an account: "
+     "admin@example.org"},
+    {"[limits]\nworkers = 1\n",
+     "/x/sternpost.conf:2: [limits] workers: out of range: it may be 2 to 256"},
     {"[listen]\nsmtp = 2525\n",
      "/x/sternpost.conf:2: [listen] smtp: not an address with a port: write "
      "127.0.0.1:2525, [::1]:2525, or :2525 for every address"},

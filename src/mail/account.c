@@ -1,11 +1,15 @@
 #include "mail/account.h"
+#include "mail/deliver.h"
 #include "mail/internal.h"
+#include "mail/match.h"
 #include "mail/plan.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdio.h>
+#include <unicode/usprep.h>
+#include <unicode/ustring.h>
 
 /* ---- Addresses ---- */
 
@@ -56,12 +60,31 @@ enum sp_status sp_account_resolve(struct sp_read *read, struct sp_slice address,
     return status == SP_OK ? SP_NOT_FOUND : status == SP_NOT_FOUND ? SP_DENIED : status;
 }
 
+enum sp_status sp_recipient_resolve(const struct sp_mail_config *config, struct sp_read *read,
+                                    struct sp_slice address, struct sp_uuid *ret_id)
+{
+    enum sp_status status = sp_account_resolve(read, address, ret_id);
+    if ((status != SP_NOT_FOUND && status != SP_DENIED) || !config->postmaster)
+        return status;
+    size_t at = sp_slice_find(address, '@');
+    struct sp_slice domain = sp_slice_from(address, at == SIZE_MAX ? address.len : at + 1);
+    bool ours = status == SP_NOT_FOUND ||
+                (config->hostname && sp_slice_eq_nocase(domain, sp_slice_str(config->hostname)));
+    if (!ours || !sp_slice_eq_nocase(sp_slice_sub(address, 0, at), SP_S("postmaster")))
+        return status;
+    return sp_account_resolve(read, sp_slice_str(config->postmaster), ret_id);
+}
+
 void sp_op_resolve(struct sp_op *op)
 {
     struct sp_read read;
     enum sp_status status = sp_read_begin(op->mail->index, &read);
     if (status == SP_OK) {
-        status = sp_account_resolve(&read, op->request->resolve.address, &op->reply->account);
+        bool create_inbox;
+        status = sp_recipient_resolve(&op->mail->config, &read, op->request->resolve.address,
+                                      &op->reply->account);
+        if (status == SP_OK)
+            status = sp_deliver_check(&read, &op->reply->account, &create_inbox);
         sp_read_end(&read);
     }
     if (status == SP_NOT_FOUND)
@@ -92,6 +115,25 @@ static bool is_good_address(struct sp_slice address, size_t at)
 
 /* ---- Credentials ---- */
 
+struct sp_slice sp_password_prepare(struct sp_slice password, uint8_t to[SP_PASSWORD_MAX])
+{
+    UChar wide[SP_PASSWORD_MAX], prepared[SP_PASSWORD_MAX];
+    int32_t wide_len, prepared_len, len = 0;
+    UErrorCode error = U_ZERO_ERROR;
+    if (!password.len || password.len > SP_PASSWORD_MAX || sp_is_ascii(password))
+        return password;
+    UStringPrepProfile *profile = usprep_openByType(USPREP_RFC4013_SASLPREP, &error);
+    u_strFromUTF8(wide, SP_PASSWORD_MAX, &wide_len, (const char *)password.ptr,
+                  (int32_t)password.len, &error);
+    prepared_len = usprep_prepare(profile, wide, U_SUCCESS(error) ? wide_len : 0, prepared,
+                                  SP_PASSWORD_MAX, USPREP_DEFAULT, NULL, &error);
+    u_strToUTF8((char *)to, SP_PASSWORD_MAX, &len, prepared, prepared_len, &error);
+    usprep_close(profile);
+    OPENSSL_cleanse(wide, sizeof wide);
+    OPENSSL_cleanse(prepared, sizeof prepared);
+    return U_SUCCESS(error) && len > 0 ? sp_slice(to, (size_t)len) : password;
+}
+
 static bool hmac_sha256(const uint8_t key[32], const char *text, uint8_t ret_mac[32])
 {
     unsigned len = 32;
@@ -99,8 +141,10 @@ static bool hmac_sha256(const uint8_t key[32], const char *text, uint8_t ret_mac
            len == 32;
 }
 
-enum sp_status sp_credential_make(struct sp_slice password, struct sp_buf *buf)
+enum sp_status sp_credential_make(struct sp_slice given, struct sp_buf *buf)
 {
+    uint8_t bytes[SP_PASSWORD_MAX];
+    struct sp_slice password = sp_password_prepare(given, bytes);
     char argon2id[crypto_pwhash_STRBYTES];
     uint8_t salt[16], salted[32], client_key[32], stored_key[32], server_key[32];
     enum sp_status status = SP_NO_MEMORY;
@@ -122,6 +166,7 @@ enum sp_status sp_credential_make(struct sp_slice password, struct sp_buf *buf)
         sp_credential_write(&credential, buf);
         status = sp_buf_failed(buf) ? SP_NO_MEMORY : SP_OK;
     }
+    OPENSSL_cleanse(bytes, sizeof bytes);
     OPENSSL_cleanse(salted, sizeof salted);
     OPENSSL_cleanse(client_key, sizeof client_key);
     return status;

@@ -49,8 +49,18 @@ enum sp_status sp_account_list(struct sp_volume *volume,
  * list of accounts has a gap, and it may be in there. */
 enum sp_status sp_account_resolve(struct sp_read *read, struct sp_slice address,
                                   struct sp_uuid *ret_id) SP_MUST_USE;
+/* The same for mail that comes in: postmaster without an account is who the configuration says. */
+struct sp_mail_config;
+enum sp_status sp_recipient_resolve(const struct sp_mail_config *config, struct sp_read *read,
+                                    struct sp_slice address, struct sp_uuid *ret_id) SP_MUST_USE;
 
-/* A CREDENTIAL payload for a password. Slow by intent. SP_NO_MEMORY. */
+/* The form of a password in which it is hashed and compared: by SASLprep (RFC 4013; RFC 4616 2,
+ * RFC 5802 2.2), so that it does not matter how a client composes its letters. The same bytes when
+ * it cannot be prepared: no UTF-8, a prohibited or unassigned character (there are many since
+ * Unicode 3.2), nothing or more than SP_PASSWORD_MAX left. The result lies in to, or is password.
+ */
+struct sp_slice sp_password_prepare(struct sp_slice password, uint8_t to[SP_PASSWORD_MAX]);
+/* A CREDENTIAL payload for a password, which is prepared first. Slow by intent. SP_NO_MEMORY. */
 enum sp_status sp_credential_make(struct sp_slice password, struct sp_buf *buf) SP_MUST_USE;
 
 #endif

@@ -23,6 +23,9 @@ struct sp_auth {
     bool stopping;
     pthread_t threads[THREADS_MAX];
     uint32_t threads_count;
+    /* Whose passwords are being verified; all zero: nobody's, or of a peer that is not counted. */
+    uint8_t at_work[THREADS_MAX][SP_PEER_BYTES];
+    uint32_t threads_begun;
 
     uint8_t secret[32];
     struct remembered *sets;            /* under the lock */
@@ -36,6 +39,8 @@ struct attempt {
     struct sp_slice credential; /* the payload; in the operation's arena */
     char hash[crypto_pwhash_STRBYTES];
     uint8_t key[32];
+    struct sp_slice password; /* prepared; in the next, or in the request */
+    uint8_t prepared[SP_PASSWORD_MAX];
 };
 
 /* ---- Memory of verified passwords ---- */
@@ -107,22 +112,23 @@ static void finish(struct sp_op *op, enum sp_status status)
     sp_op_finish(op, status);
 }
 
-static void verify(struct sp_auth *auth, struct sp_op *op)
+static enum sp_status verify(struct sp_auth *auth, const struct sp_op *op)
 {
     struct attempt *attempt = op->state;
-    struct sp_slice password = op->request->authenticate.password;
+    struct sp_slice password = attempt->password;
     const char *hash = attempt->known ? attempt->hash : auth->dummy;
     bool right = crypto_pwhash_str_verify(hash, (const char *)password.ptr, password.len) == 0 &&
                  attempt->known;
     if (right)
         remember(auth, attempt->key);
-    finish(op, right ? SP_OK : SP_DENIED);
+    return right ? SP_OK : SP_DENIED;
 }
 
 static void *hash_thread(void *context)
 {
     struct sp_auth *auth = context;
     pthread_mutex_lock(&auth->lock);
+    uint8_t *peer = auth->at_work[auth->threads_begun++];
     for (;;) {
         while (!auth->first && !auth->stopping)
             pthread_cond_wait(&auth->work, &auth->lock);
@@ -133,22 +139,39 @@ static void *hash_thread(void *context)
         if (!auth->first)
             auth->last = NULL;
         auth->waiting--;
+        memcpy(peer, op->request->peer, SP_PEER_BYTES);
         bool stopping = auth->stopping;
         pthread_mutex_unlock(&auth->lock);
-        if (stopping)
-            finish(op, SP_SHUTDOWN);
-        else
-            verify(auth, op);
+        enum sp_status status = stopping ? SP_SHUTDOWN : verify(auth, op);
+        pthread_mutex_lock(&auth->lock);
+        memset(peer, 0, SP_PEER_BYTES); /* before the answer: then the peer may try again */
+        pthread_mutex_unlock(&auth->lock);
+        finish(op, status);
         pthread_mutex_lock(&auth->lock);
     }
     pthread_mutex_unlock(&auth->lock);
     return NULL;
 }
 
+/* Has this peer as many as it may? The lock is held. */
+static bool is_greedy(const struct sp_auth *auth, const uint8_t peer[SP_PEER_BYTES])
+{
+    static const uint8_t nobody[SP_PEER_BYTES];
+    uint32_t count = 0;
+    if (memcmp(peer, nobody, SP_PEER_BYTES) == 0)
+        return false;
+    for (const struct sp_op *op = auth->first; op; op = op->next)
+        count += memcmp(op->request->peer, peer, SP_PEER_BYTES) == 0;
+    for (uint32_t i = 0; i < auth->threads_begun; i++)
+        count += memcmp(auth->at_work[i], peer, SP_PEER_BYTES) == 0;
+    return count >= SP_AUTH_PER_PEER;
+}
+
 static bool enqueue(struct sp_auth *auth, struct sp_op *op)
 {
     pthread_mutex_lock(&auth->lock);
-    bool room = auth->waiting < auth->waiting_max && !auth->stopping;
+    bool room =
+        auth->waiting < auth->waiting_max && !auth->stopping && !is_greedy(auth, op->request->peer);
     if (room) {
         op->next = NULL;
         if (auth->last)
@@ -269,7 +292,8 @@ void sp_op_authenticate(struct sp_op *op)
         finish(op, status);
         return;
     }
-    make_key(auth, attempt, password);
+    attempt->password = sp_password_prepare(password, attempt->prepared);
+    make_key(auth, attempt, attempt->password);
     if (attempt->known && remembers(auth, attempt->key))
         finish(op, SP_OK);
     else if (!enqueue(auth, op))

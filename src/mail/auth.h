@@ -1,7 +1,9 @@
 /* AUTHENTICATE: passwords against Argon2id.
  *
  * Model. A hash takes 64 MiB and tens of milliseconds, so a few threads of their own do nothing
- * else, and only so many logins may wait for them (beyond: SP_UNAVAILABLE, at once). A password
+ * else, and only so many logins may wait for them (beyond: SP_UNAVAILABLE, at once); of one peer no
+ * more than SP_AUTH_PER_PEER wait or are at work, so that who guesses does not lock out others. A
+ * password
  * that was right is remembered for an hour: not it, but a BLAKE2b of account, credential and
  * password, keyed with a secret of this process. Since the credential is in the key, a changed
  * password forgets the old one by itself. An unknown user costs a hash too, so that time does not
@@ -14,6 +16,7 @@
 
 struct sp_auth;
 
+#define SP_AUTH_PER_PEER      4U
 #define SP_AUTH_REMEMBER_MS   3600000U
 #define SP_AUTH_REMEMBER_SETS 16384U /* of 4 entries each */
 

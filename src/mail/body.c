@@ -6,6 +6,8 @@
 struct sp_body {
     uint64_t handle; /* 0: belongs to no session */
     uint64_t session;
+    uint8_t peer[SP_PEER_BYTES];
+    bool stranger;
     bool busy, doomed; /* an operation has it; it is to be freed afterwards */
     struct sp_arena arena;
     struct sp_mime_parser *parser;
@@ -257,8 +259,8 @@ enum sp_status sp_bodies_new(const struct sp_mail_config *config, struct sp_bodi
         config->incoming_bodies_max < BODIES_MAX ? config->incoming_bodies_max : BODIES_MAX;
     bodies->slots = calloc(bodies->slots_count + 1, sizeof(struct sp_body *));
     /* IMAP's numbers end there. */
-    bodies->message_bytes_max =
-        config->message_bytes_max < UINT32_MAX ? config->message_bytes_max : UINT32_MAX;
+    uint64_t max = config->message_bytes_max + SP_TRACE_BYTES_MAX;
+    bodies->message_bytes_max = max < UINT32_MAX ? max : UINT32_MAX;
     pthread_mutex_init(&bodies->lock, NULL);
     if (!bodies->slots) {
         sp_bodies_free(bodies);
@@ -279,19 +281,40 @@ void sp_bodies_free(struct sp_bodies *bodies)
     free(bodies);
 }
 
-/* A new body at work for this session; NULL with the reason in the status. */
-static enum sp_status begin(struct sp_bodies *bodies, uint64_t session, struct sp_body **ret_body)
+/* Whether a stranger may have another one; the lock is held. */
+static bool has_share(const struct sp_bodies *bodies, const uint8_t peer[SP_PEER_BYTES])
+{
+    static const uint8_t nobody[SP_PEER_BYTES];
+    uint32_t strangers = 0, of_peer = 0;
+    for (uint32_t i = 0; i < bodies->slots_count; i++) {
+        const struct sp_body *body = bodies->slots[i];
+        if (!body || !body->stranger)
+            continue;
+        strangers++;
+        of_peer += memcmp(body->peer, peer, SP_PEER_BYTES) == 0;
+    }
+    return strangers < bodies->slots_count - bodies->slots_count / 4 &&
+           (of_peer < SP_BODIES_PER_PEER || memcmp(peer, nobody, SP_PEER_BYTES) == 0);
+}
+
+/* A new body at work for this request's session; NULL with the reason in the status. */
+static enum sp_status begin(struct sp_bodies *bodies, const struct sp_request *request,
+                            struct sp_body **ret_body)
 {
     struct sp_body *body = sp_body_new();
     if (!body)
         return SP_NO_MEMORY;
     enum sp_status status = SP_UNAVAILABLE;
     pthread_mutex_lock(&bodies->lock);
-    for (uint32_t i = 0; bodies->used < bodies->slots_count && i < bodies->slots_count; i++) {
+    bool room = bodies->used < bodies->slots_count &&
+                (!request->stranger || has_share(bodies, request->peer));
+    for (uint32_t i = 0; room && i < bodies->slots_count; i++) {
         if (bodies->slots[i])
             continue;
         body->handle = ++bodies->next << HANDLE_SLOT_BITS | i;
-        body->session = session;
+        body->session = request->session;
+        body->stranger = request->stranger;
+        memcpy(body->peer, request->peer, SP_PEER_BYTES);
         body->busy = true;
         bodies->slots[i] = body;
         bodies->used++;
@@ -422,7 +445,7 @@ void sp_op_body_put(struct sp_op *op)
         return;
     }
     enum sp_status status = in->body ? acquire(bodies, op->request->session, in->body, false, &body)
-                                     : begin(bodies, op->request->session, &body);
+                                     : begin(bodies, op->request, &body);
     if (status) {
         sp_op_finish(op, no_body(op, status));
         return;

@@ -10,6 +10,8 @@
  * Bodies of sessions stand in a table of fixed size under a handle that only their session may
  * name. DELIVER and APPEND take a body out of the table, whatever becomes of it; a PUT that fails
  * drops it. An operation has its body for itself until it ends (SP_CONFLICT for a second one).
+ * Strangers (request->stranger: whoever speaks SMTP) together have three quarters of the table, and
+ * each peer of theirs SP_BODIES_PER_PEER: they cannot keep out users and LMTP, nor one all others.
  *
  * Coding. zstd from SP_BODY_ZSTD_MIN bytes on, and kept only if it saves a quarter: smaller bodies
  * share their blocks with their neighbours anyway, and are what clients fetch by the thousand.
@@ -20,6 +22,7 @@
 #include "mail/internal.h"
 #include "mime/mime.h"
 
+#define SP_BODIES_PER_PEER 32U
 #define SP_BODY_ZSTD_MIN   8192U
 #define SP_BODY_ZSTD_LEVEL 1
 #define SP_BODY_TEXT_MAX                                                                           \

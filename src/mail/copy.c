@@ -1,4 +1,5 @@
 #include "mail/copy.h"
+#include "mail/mailbox.h"
 
 #define MESSAGE_ARENA_BYTES (1U << 20) /* of one record's arrays */
 
@@ -47,21 +48,29 @@ enum sp_status sp_copy_collect(struct sp_plan *plan, struct sp_op *op,
     return status == SP_EOF ? SP_OK : status;
 }
 
-enum sp_status sp_copy_check(struct sp_op *op, const struct sp_mailbox *source,
-                             const struct sp_mailbox *target, const struct sp_copy *copy)
+enum sp_status sp_copy_check(struct sp_op *op, const struct sp_mailbox *target,
+                             const struct sp_copy *copy)
+{
+    if (copy->count > UINT32_MAX - target->row.uidnext)
+        return sp_op_refuse(op, SP_LIMIT, "the mailbox has given out all its UIDs");
+    return SP_OK;
+}
+
+/* The flags that the target can keep: all but keywords that it has no room for. A message is worth
+ * more than its keyword (RFC 3501, 6.4.7: flags SHOULD be preserved). */
+static uint64_t kept_flags(const struct sp_mailbox *source, const struct sp_mailbox *target,
+                           const struct sp_copy *copy)
 {
     struct sp_keywords from, to;
-    uint64_t used = 0;
+    uint64_t used = 0, kept = SP_FLAG_SYSTEM;
     sp_keywords_init(&from, source);
     sp_keywords_init(&to, target);
     for (uint32_t i = 0; i < copy->count; i++)
         used |= copy->rows[i].flags;
     for (uint32_t i = 0; i < from.count; i++)
-        if (used >> (SP_FLAG_KEYWORD_0 + i) & 1 && !sp_keywords_add(&to, from.names[i]))
-            return sp_op_refuse(op, SP_LIMIT, "the mailbox has too many keywords");
-    if (copy->count > UINT32_MAX - target->row.uidnext)
-        return sp_op_refuse(op, SP_LIMIT, "the mailbox has given out all its UIDs");
-    return SP_OK;
+        if (used >> (SP_FLAG_KEYWORD_0 + i) & 1 && sp_keywords_add(&to, from.names[i]))
+            kept |= 1ULL << (SP_FLAG_KEYWORD_0 + i);
+    return kept;
 }
 
 /* One message under its new UID. */
@@ -128,7 +137,9 @@ enum sp_status sp_copy_emit(struct sp_plan *plan, struct sp_op *op, const struct
         return SP_NO_MEMORY;
 
     sp_arena_init(&scratch, MESSAGE_ARENA_BYTES);
+    uint64_t kept = kept_flags(source, target, copy);
     for (uint32_t i = 0; status == SP_OK && i < copy->count; i++) {
+        copy->rows[i].flags &= kept;
         status = emit_one(plan, source, target, &keywords, &copy->rows[i], &scratch, &message);
         sp_arena_release(&scratch);
         message.uid++;
@@ -150,6 +161,7 @@ static enum sp_status copy_plan(struct sp_plan *plan, struct sp_op *op)
     struct sp_read *read = sp_plan_read(plan);
     struct sp_copy copy = {.ranges = request->ranges, .move = request->copy.move};
     struct sp_mailbox source, target;
+    op->reply->missing = 0;
     enum sp_status status = sp_op_mailbox(op, read, &source);
     if (status)
         return status;
@@ -158,19 +170,22 @@ static enum sp_status copy_plan(struct sp_plan *plan, struct sp_op *op)
         return status;
     status = sp_index_mailbox_by_path(read, &source.account, request->name, &target);
     if (status == SP_NOT_FOUND)
-        return sp_op_named_mailbox(op, read, request->name, &target);
+        return sp_op_target_mailbox(op, read, request->name, &target);
     if (status == SP_OK)
         status = sp_plan_keep_mailbox(plan, &target);
     if (status == SP_OK)
         status = sp_copy_collect(plan, op, &source, &copy);
-    if (status == SP_OK)
-        status = sp_copy_check(op, &source, &target, &copy);
+    if (status == SP_OK && request->copy.whole)
+        op->reply->missing = sp_uid_ranges_count(request->ranges) - copy.count;
+    if (status || op->reply->missing)
+        return status;
+    status = sp_copy_check(op, &target, &copy);
     return status ? status : sp_copy_emit(plan, op, &source, &target, &copy);
 }
 
 void sp_op_copy(struct sp_op *op)
 {
-    /* sp_op_named_mailbox looks there. */
+    /* sp_op_target_mailbox looks there. */
     op->request->account = op->request->mailbox.account;
     sp_op_submit(op, copy_plan, op->request->ranges.count * sizeof(struct sp_uid_range));
 }

@@ -16,12 +16,11 @@ struct sp_copy {
  * SP_PLAN_MESSAGES_MAX. */
 enum sp_status sp_copy_collect(struct sp_plan *plan, struct sp_op *op,
                                const struct sp_mailbox *source, struct sp_copy *copy) SP_MUST_USE;
-/* Whether the target takes them: SP_LIMIT (keywords, UIDs). target is kept. */
-enum sp_status sp_copy_check(struct sp_op *op, const struct sp_mailbox *source,
-                             const struct sp_mailbox *target,
+/* Whether the target takes them: SP_LIMIT (UIDs). target is kept. */
+enum sp_status sp_copy_check(struct sp_op *op, const struct sp_mailbox *target,
                              const struct sp_copy *copy) SP_MUST_USE;
-/* Emits, and fills the reply's uidvalidity, ranges, new_ranges and modseq. Both mailboxes are kept.
- */
+/* Emits, and fills the reply's uidvalidity, ranges, new_ranges and modseq. A keyword that the
+ * target has no room for is left out. Both mailboxes are kept. */
 enum sp_status sp_copy_emit(struct sp_plan *plan, struct sp_op *op, const struct sp_mailbox *source,
                             const struct sp_mailbox *target,
                             const struct sp_copy *copy) SP_MUST_USE;

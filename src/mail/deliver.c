@@ -1,6 +1,9 @@
 #include "mail/deliver.h"
 #include "mail/account.h"
 #include "mail/mailbox.h"
+#include "base/log.h"
+
+#include <inttypes.h>
 
 /* ---- What DELIVER and APPEND share ---- */
 
@@ -10,6 +13,17 @@ void sp_arrivals_release(struct sp_arrival *arrivals, uint32_t count)
         sp_prepared_release(&arrivals[i].prepared);
 }
 
+/* A keyword that the mailbox has no room for is left out: better the message without it than no
+ * message. */
+static enum sp_status arrival_flags(const struct sp_arrival *arrival, struct sp_keywords *keywords,
+                                    uint64_t *ret_flags)
+{
+    *ret_flags = 0;
+    enum sp_status status =
+        arrival->flags ? sp_keywords_add_set(keywords, arrival->flags, ret_flags) : SP_OK;
+    return status == SP_LIMIT ? SP_OK : status;
+}
+
 enum sp_status sp_plan_check_arrivals(const struct sp_mailbox *mailbox,
                                       const struct sp_arrival *arrivals, uint32_t count)
 {
@@ -17,8 +31,7 @@ enum sp_status sp_plan_check_arrivals(const struct sp_mailbox *mailbox,
     uint64_t flags;
     sp_keywords_init(&keywords, mailbox);
     for (uint32_t i = 0; i < count; i++) {
-        enum sp_status status =
-            arrivals[i].flags ? sp_keywords_add_set(&keywords, arrivals[i].flags, &flags) : SP_OK;
+        enum sp_status status = arrival_flags(&arrivals[i], &keywords, &flags);
         if (status)
             return status;
     }
@@ -30,7 +43,7 @@ static enum sp_status describe(struct sp_plan *plan, const struct sp_arrival *ar
                                struct sp_keywords *keywords, struct sp_message *message)
 {
     const struct sp_prepared *prepared = &arrival->prepared;
-    uint64_t flags = 0;
+    uint64_t flags;
     message->date_s =
         arrival->has_date ? arrival->date.unix_s : (int64_t)(sp_plan_time_ns(plan) / 1000000000U);
     message->zone_min = arrival->has_date ? arrival->date.zone_min : 0;
@@ -42,8 +55,7 @@ static enum sp_status describe(struct sp_plan *plan, const struct sp_arrival *ar
     message->envelope = prepared->envelope;
     message->bodystructure = prepared->bodystructure;
     message->parts = prepared->parts;
-    enum sp_status status =
-        arrival->flags ? sp_keywords_add_set(keywords, arrival->flags, &flags) : SP_OK;
+    enum sp_status status = arrival_flags(arrival, keywords, &flags);
     if (status)
         return status;
     message->system_flags = (uint32_t)(flags & SP_FLAG_SYSTEM);
@@ -99,49 +111,68 @@ struct delivery {
         bool deliver;
         bool create_inbox;
     } * targets;
+    bool resolved; /* the recipients' statuses are known */
 };
+
+/* The sender is told, but not by whom it was: so the log names who did not get it. */
+static void log_failed(const struct sp_op *op)
+{
+    const struct sp_request *request = op->request;
+    char address[SP_ADDRESS_MAX + 16];
+    for (uint32_t i = 0; i < request->deliver.recipients_count; i++) {
+        if (op->reply->recipients[i])
+            sp_log(SP_LOG_WARN, "deliver.failed", "session=%016" PRIx64 " recipient=%s status=%s",
+                   request->session,
+                   sp_log_quote(request->deliver.recipients[i], address, sizeof address),
+                   sp_status_name(op->reply->recipients[i]));
+    }
+}
 
 static void delivery_release(struct sp_op *op)
 {
     struct delivery *delivery = op->state;
+    if (delivery->resolved)
+        log_failed(op);
     sp_arrivals_release(&delivery->arrival, 1);
 }
 
-static enum sp_status check_target(struct sp_plan *plan, struct target *target)
+enum sp_status sp_deliver_check(struct sp_read *read, const struct sp_uuid *id,
+                                bool *ret_create_inbox)
 {
-    struct sp_read *read = sp_plan_read(plan);
     struct sp_account account;
     struct sp_mailbox inbox;
-    enum sp_status status = sp_index_account(read, &target->account, &account);
+    enum sp_status status = sp_index_account(read, id, &account);
     if (status)
         return status;
-    status = sp_index_mailbox_by_path(read, &target->account, SP_S("INBOX"), &inbox);
-    target->create_inbox = status == SP_NOT_FOUND;
+    status = sp_index_mailbox_by_path(read, id, SP_S("INBOX"), &inbox);
+    *ret_create_inbox = status == SP_NOT_FOUND;
     if (status == SP_OK)
-        return inbox.row.uidnext == UINT32_MAX ? SP_LIMIT : SP_OK;
-    /* It may be among what a gap hides: then the mail waits at its sender. */
+        return inbox.row.uidnext == UINT32_MAX ? SP_NO_SPACE : SP_OK;
     return status != SP_NOT_FOUND ? status : account.row.protected_ ? SP_UNAVAILABLE : SP_OK;
 }
 
-/* Who gets it. Two recipients that are one account share one copy. Only SP_IO and the like are
- * returned. */
+/* Who gets it. Two recipients that are one account share one copy. Returned is only what concerns
+ * all: SP_IO and the like, and SP_UNAVAILABLE when all are to have it and some cannot. */
 static enum sp_status resolve_targets(struct sp_plan *plan, struct sp_op *op, uint32_t *ret_count)
 {
     const struct sp_request *request = op->request;
     struct delivery *delivery = op->state;
-    uint32_t deliveries = 0;
+    uint32_t deliveries = 0, failures = 0;
+    delivery->resolved = false;
     for (uint32_t i = 0; i < request->deliver.recipients_count; i++) {
         struct target *target = &delivery->targets[i];
         *target = (struct target){0};
-        enum sp_status status = sp_account_resolve(
-            sp_plan_read(plan), request->deliver.recipients[i], &target->account);
+        enum sp_status status =
+            sp_recipient_resolve(&op->mail->config, sp_plan_read(plan),
+                                 request->deliver.recipients[i], &target->account);
         if (status == SP_DENIED || status == SP_INVALID)
             status = SP_NOT_FOUND;
         if (status == SP_OK)
-            status = check_target(plan, target);
+            status = sp_deliver_check(sp_plan_read(plan), &target->account, &target->create_inbox);
         if (status == SP_IO || status == SP_NO_MEMORY || status == SP_CORRUPT)
             return status;
         op->reply->recipients[i] = status;
+        failures += status != SP_OK;
         target->deliver = status == SP_OK;
         for (uint32_t k = 0; target->deliver && k < i; k++)
             if (delivery->targets[k].deliver &&
@@ -149,7 +180,10 @@ static enum sp_status resolve_targets(struct sp_plan *plan, struct sp_op *op, ui
                 target->deliver = false;
         deliveries += target->deliver;
     }
+    delivery->resolved = true;
     *ret_count = deliveries;
+    if (request->deliver.all && deliveries && failures)
+        return sp_op_refuse(op, SP_UNAVAILABLE, "a recipient cannot have it now, so none gets it");
     return SP_OK;
 }
 
@@ -249,7 +283,7 @@ static enum sp_status append_plan(struct sp_plan *plan, struct sp_op *op)
     struct sp_mailbox mailbox;
     uint32_t first;
     enum sp_status status =
-        sp_op_named_mailbox(op, sp_plan_read(plan), op->request->name, &mailbox);
+        sp_op_target_mailbox(op, sp_plan_read(plan), op->request->name, &mailbox);
     if (status == SP_OK)
         status = sp_plan_keep_mailbox(plan, &mailbox);
     if (status)
@@ -258,7 +292,7 @@ static enum sp_status append_plan(struct sp_plan *plan, struct sp_op *op)
     if (status)
         return sp_op_refuse(op, status,
                             status == SP_INVALID ? "that is no keyword"
-                                                 : "the mailbox has too many keywords");
+                                                 : "the mailbox has given out all its UIDs");
     sp_uid_list_add(&uids, mailbox.row.uidnext, mailbox.row.uidnext + append->count - 1);
     if (uids.failed)
         return SP_NO_MEMORY;

@@ -86,7 +86,7 @@ static enum sp_status explain(enum sp_status status, struct sp_error *error)
                         status == SP_NOT_FOUND ? "there is no such account"
                         : status == SP_INVALID
                             ? "that is no name for a mailbox, no keyword, or too long an origin id"
-                        : status == SP_LIMIT ? "too many keywords, or too long a message"
+                        : status == SP_LIMIT ? "too long a message"
                                              : sp_status_name(status));
 }
 

@@ -78,6 +78,12 @@ enum sp_status sp_op_refuse(struct sp_op *op, enum sp_status status, const char 
 void sp_op_submit(struct sp_op *op, enum sp_status (*plan)(struct sp_plan *plan, struct sp_op *op),
                   size_t weight);
 
+/* Nobody waits for the reply any more. To be asked now and then by what may take long. */
+static inline bool sp_op_cancelled(const struct sp_op *op)
+{
+    return atomic_load_explicit(&op->request->cancelled, memory_order_relaxed);
+}
+
 /* A reader for this thread, until given back. NULL: no memory. */
 struct sp_reader *sp_mail_take_reader(struct sp_mail *mail) SP_MUST_USE;
 void sp_mail_give_reader(struct sp_mail *mail, struct sp_reader *reader);
@@ -118,6 +124,8 @@ static inline struct sp_uid_ranges sp_uid_list_ranges(const struct sp_uid_list *
 {
     return (struct sp_uid_ranges){list->ptr, list->count};
 }
+/* How many UIDs ranges name. */
+uint64_t sp_uid_ranges_count(struct sp_uid_ranges ranges);
 /* The same as spans for a record; false: no memory. */
 bool sp_uid_list_spans(const struct sp_uid_list *list, struct sp_arena *arena,
                        struct sp_span_list *ret_spans);

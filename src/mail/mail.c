@@ -8,30 +8,32 @@
 const char sp_why_protected[] =
     "this mailbox is being recovered; nothing of it is lost to you, please wait";
 
-/* What is quick looks something up or only submits: it neither reads bodies nor walks mailboxes. */
+/* What is quick looks something up or only submits: it neither reads bodies nor walks mailboxes.
+ * What is long may read all of a mailbox. */
+enum pace { NORMAL, QUICK, LONG };
 static const struct {
     sp_op_handler *handler;
-    bool quick;
+    enum pace pace;
 } requests[SP_REQ_TYPES] = {
-    [SP_REQ_AUTHENTICATE] = {sp_op_authenticate, true},
-    [SP_REQ_RESOLVE] = {sp_op_resolve, true},
-    [SP_REQ_BODY_PUT] = {sp_op_body_put, false},
-    [SP_REQ_BODY_DROP] = {sp_op_body_drop, true},
-    [SP_REQ_DELIVER] = {sp_op_deliver, false},
-    [SP_REQ_MAILBOX_LIST] = {sp_op_list, false},
-    [SP_REQ_MAILBOX_OPEN] = {sp_op_open, false},
-    [SP_REQ_MAILBOX_STATUS] = {sp_op_status, true},
-    [SP_REQ_MAILBOX_CREATE] = {sp_op_create, true},
-    [SP_REQ_MAILBOX_DELETE] = {sp_op_delete, true},
-    [SP_REQ_MAILBOX_RENAME] = {sp_op_rename, true},
-    [SP_REQ_SUBSCRIBE] = {sp_op_subscribe, true},
-    [SP_REQ_SYNC] = {sp_op_sync, false},
-    [SP_REQ_FETCH] = {sp_op_fetch, false},
-    [SP_REQ_STORE] = {sp_op_store, true},
-    [SP_REQ_EXPUNGE] = {sp_op_expunge, true},
-    [SP_REQ_COPY] = {sp_op_copy, true},
-    [SP_REQ_APPEND] = {sp_op_append, false},
-    [SP_REQ_SEARCH] = {sp_op_search, false},
+    [SP_REQ_AUTHENTICATE] = {sp_op_authenticate, QUICK},
+    [SP_REQ_RESOLVE] = {sp_op_resolve, QUICK},
+    [SP_REQ_BODY_PUT] = {sp_op_body_put, NORMAL},
+    [SP_REQ_BODY_DROP] = {sp_op_body_drop, QUICK},
+    [SP_REQ_DELIVER] = {sp_op_deliver, NORMAL},
+    [SP_REQ_MAILBOX_LIST] = {sp_op_list, NORMAL},
+    [SP_REQ_MAILBOX_OPEN] = {sp_op_open, NORMAL},
+    [SP_REQ_MAILBOX_STATUS] = {sp_op_status, QUICK},
+    [SP_REQ_MAILBOX_CREATE] = {sp_op_create, QUICK},
+    [SP_REQ_MAILBOX_DELETE] = {sp_op_delete, QUICK},
+    [SP_REQ_MAILBOX_RENAME] = {sp_op_rename, QUICK},
+    [SP_REQ_SUBSCRIBE] = {sp_op_subscribe, QUICK},
+    [SP_REQ_SYNC] = {sp_op_sync, NORMAL},
+    [SP_REQ_FETCH] = {sp_op_fetch, NORMAL},
+    [SP_REQ_STORE] = {sp_op_store, QUICK},
+    [SP_REQ_EXPUNGE] = {sp_op_expunge, QUICK},
+    [SP_REQ_COPY] = {sp_op_copy, QUICK},
+    [SP_REQ_APPEND] = {sp_op_append, NORMAL},
+    [SP_REQ_SEARCH] = {sp_op_search, LONG},
 };
 
 /* What a person reads when nothing more exact is known. */
@@ -167,7 +169,13 @@ void sp_mail_execute(struct sp_mail *mail, struct sp_request *request, sp_mail_d
 bool sp_mail_is_quick(const struct sp_request *request)
 {
     sp_assert(request->type < SP_REQ_TYPES);
-    return requests[request->type].quick;
+    return requests[request->type].pace == QUICK;
+}
+
+bool sp_mail_is_long(const struct sp_request *request)
+{
+    sp_assert(request->type < SP_REQ_TYPES);
+    return requests[request->type].pace == LONG;
 }
 
 /* ---- The mail object ---- */

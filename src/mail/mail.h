@@ -18,11 +18,15 @@ struct sp_volume;
 struct sp_mail;
 
 struct sp_mail_config {
-    struct sp_volume *volume; /* borrowed; outlives the mail object */
-    uint64_t message_bytes_max;
+    struct sp_volume *volume;     /* borrowed; outlives the mail object */
+    uint64_t message_bytes_max;   /* without what SMTP puts in front (SP_TRACE_BYTES_MAX) */
     uint32_t incoming_bodies_max; /* messages being received piece by piece at once */
     uint32_t hash_threads;        /* Argon2id threads; each takes 64 MiB while at work */
     uint32_t hash_queue_max;      /* logins that may wait for one; beyond: SP_UNAVAILABLE */
+    /* Who gets what is for postmaster at a domain of ours, or at our host name, where there is no
+     * such account (RFC 5321 4.5.1). Borrowed; NULL: nobody. */
+    const char *postmaster;
+    const char *hostname; /* borrowed; used with postmaster only */
 };
 
 /* Owns request and reply after the call: must free both. reply is NULL when there was no memory for
@@ -41,6 +45,9 @@ void sp_mail_execute(struct sp_mail *mail, struct sp_request *request, sp_mail_d
                      void *context);
 /* True for types that neither block nor take long: they may be executed on an event loop. */
 bool sp_mail_is_quick(const struct sp_request *request);
+/* True for types that may take very long: few should be executed at once, and one for an account
+ * (request->mailbox.account), or others wait for all workers. */
+bool sp_mail_is_long(const struct sp_request *request);
 /* The session is gone: bodies it had put and not delivered are forgotten. */
 void sp_mail_session_ended(struct sp_mail *mail, uint64_t session);
 /* One listener for the process; NULL removes it, and then none is being called when this returns.

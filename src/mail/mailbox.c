@@ -8,6 +8,7 @@
 
 bool sp_mailbox_path_ok(struct sp_slice path)
 {
+    uint32_t levels = 1;
     if (!path.len || path.len > SP_MAILBOX_NAME_MAX || !sp_mime_is_utf8(path))
         return false;
     for (size_t i = 0; i < path.len; i++) {
@@ -16,8 +17,18 @@ bool sp_mailbox_path_ok(struct sp_slice path)
             return false;
         if (c == '/' && (i == 0 || i + 1 == path.len || path.ptr[i - 1] == '/'))
             return false;
+        levels += c == '/';
     }
-    return true;
+    return levels <= SP_MAILBOX_LEVELS_MAX;
+}
+
+enum sp_status sp_op_target_mailbox(struct sp_op *op, struct sp_read *read, struct sp_slice path,
+                                    struct sp_mailbox *ret_mailbox)
+{
+    enum sp_status status = sp_op_named_mailbox(op, read, path, ret_mailbox);
+    if (status == SP_NOT_FOUND && !sp_mailbox_path_ok(path))
+        return sp_op_refuse(op, SP_INVALID, "that is no name for a mailbox");
+    return status;
 }
 
 static bool is_inbox(struct sp_slice path)
@@ -186,18 +197,45 @@ void sp_op_status(struct sp_op *op)
 
 /* ---- CREATE ---- */
 
-/* Counted only when so many have ever been made. */
-static enum sp_status check_count(struct sp_read *read, const struct sp_account *account)
+/* Whether so many more may be made. Counted only when that many have ever been made. */
+static enum sp_status check_count(struct sp_read *read, const struct sp_account *account,
+                                  uint32_t fresh)
 {
     struct sp_mailbox mailbox = {0};
-    uint32_t count = 0;
-    if (account->row.mailbox_next <= SP_MAILBOXES_MAX)
+    uint32_t count = fresh;
+    if (!fresh || account->row.mailbox_next + fresh <= SP_MAILBOXES_MAX)
         return SP_OK;
     enum sp_status status = SP_OK;
-    while (count < SP_MAILBOXES_MAX &&
+    while (count <= SP_MAILBOXES_MAX &&
            (status = sp_index_next_mailbox(read, &account->id, &mailbox)) == SP_OK)
         count++;
     return status == SP_EOF ? SP_OK : status ? status : SP_LIMIT;
+}
+
+/* Makes the missing levels above path, where they and `others` besides may be made. */
+static enum sp_status create_parents(struct sp_plan *plan, const struct sp_account *account,
+                                     struct sp_slice path, uint32_t others)
+{
+    struct sp_read *read = sp_plan_read(plan);
+    struct sp_slice missing[SP_MAILBOX_LEVELS_MAX];
+    struct sp_mailbox mailbox;
+    uint32_t count = 0;
+    enum sp_status status = SP_OK;
+    for (size_t i = 0; i < path.len; i++) {
+        if (path.ptr[i] != '/')
+            continue;
+        sp_assert(count < SP_MAILBOX_LEVELS_MAX);
+        missing[count] = sp_slice_sub(path, 0, i);
+        status = sp_index_mailbox_by_path(read, &account->id, missing[count], &mailbox);
+        if (status == SP_NOT_FOUND)
+            count++;
+        else if (status)
+            return status;
+    }
+    status = check_count(read, account, count + others);
+    for (uint32_t i = 0; status == SP_OK && i < count; i++)
+        status = sp_plan_create_mailbox(plan, &account->id, missing[i], 0, &mailbox);
+    return status;
 }
 
 enum sp_status sp_plan_create_path(struct sp_plan *plan, const struct sp_uuid *id,
@@ -215,15 +253,7 @@ enum sp_status sp_plan_create_path(struct sp_plan *plan, const struct sp_uuid *i
     status = sp_index_mailbox_by_path(read, id, path, &mailbox);
     if (status != SP_NOT_FOUND)
         return status ? status : SP_EXISTS;
-    status = check_count(read, &account);
-    for (size_t i = 0; status == SP_OK && i < path.len; i++) {
-        struct sp_slice parent = sp_slice_sub(path, 0, i);
-        if (path.ptr[i] != '/')
-            continue;
-        status = sp_index_mailbox_by_path(read, id, parent, &mailbox);
-        if (status == SP_NOT_FOUND)
-            status = sp_plan_create_mailbox(plan, id, parent, 0, &mailbox);
-    }
+    status = create_parents(plan, &account, path, 1);
     return status ? status : sp_plan_create_mailbox(plan, id, path, special_use, ret_mailbox);
 }
 
@@ -341,8 +371,6 @@ static enum sp_status collect_renamed(struct sp_plan *plan, struct sp_op *op, st
         if (mailbox.row.protected_)
             return sp_op_refuse(op, SP_UNAVAILABLE, sp_why_protected);
         size_t rest = mailbox.path.len - request->name.len, len = request->new_name.len + rest;
-        if (len > SP_MAILBOX_NAME_MAX)
-            return sp_op_refuse(op, SP_INVALID, "a name below the new one would be too long");
         rename->list = sp_arena_grow(arena, rename->list, rename->count, &rename->capacity,
                                      sizeof *rename->list);
         uint8_t *to = rename->list ? sp_arena_alloc(arena, len) : NULL;
@@ -352,6 +380,9 @@ static enum sp_status collect_renamed(struct sp_plan *plan, struct sp_op *op, st
         memcpy(to, request->new_name.ptr, request->new_name.len);
         if (rest)
             memcpy(to + request->new_name.len, mailbox.path.ptr + request->name.len, rest);
+        if (!sp_mailbox_path_ok(sp_slice(to, len)))
+            return sp_op_refuse(op, SP_INVALID,
+                                "a name below the new one would be too long or too deep");
         rename->list[rename->count++] =
             (struct renamed){mailbox.row.id, mailbox.row.uidvalidity, mailbox.row.special_use, from,
                              sp_slice(to, len)};
@@ -398,15 +429,9 @@ static enum sp_status rename_plan(struct sp_plan *plan, struct sp_op *op)
     if (status)
         return status;
 
-    for (size_t i = 0; status == SP_OK && i < request->new_name.len; i++) {
-        struct sp_slice parent = sp_slice_sub(request->new_name, 0, i);
-        struct sp_mailbox mailbox;
-        if (request->new_name.ptr[i] != '/')
-            continue;
-        status = sp_index_mailbox_by_path(sp_plan_read(plan), id, parent, &mailbox);
-        if (status == SP_NOT_FOUND)
-            status = sp_plan_create_mailbox(plan, id, parent, 0, &mailbox);
-    }
+    status = create_parents(plan, &account, request->new_name, 0);
+    if (status == SP_LIMIT)
+        return say_why(op, status);
     for (uint32_t i = 0; status == SP_OK && i < rename.count; i++) {
         const struct renamed *renamed = &rename.list[i];
         struct sp_mailbox_record record = {.id = renamed->id,

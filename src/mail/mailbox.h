@@ -9,8 +9,13 @@
 
 #include "mail/internal.h"
 
-/* Non-empty UTF-8 levels without control characters, not longer than SP_MAILBOX_NAME_MAX. */
+/* At most SP_MAILBOX_LEVELS_MAX non-empty UTF-8 levels without control characters, not longer than
+ * SP_MAILBOX_NAME_MAX. */
 bool sp_mailbox_path_ok(struct sp_slice path);
+/* The mailbox that messages are to go to: sp_op_named_mailbox, but SP_INVALID, not SP_NOT_FOUND,
+ * for a name that none can have. */
+enum sp_status sp_op_target_mailbox(struct sp_op *op, struct sp_read *read, struct sp_slice path,
+                                    struct sp_mailbox *ret_mailbox) SP_MUST_USE;
 /* What is told of a mailbox; the name is copied to the arena. False: no memory. */
 bool sp_mailbox_describe(const struct sp_mailbox *mailbox, struct sp_arena *arena,
                          struct sp_mailbox_info *ret_info);

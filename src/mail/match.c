@@ -85,19 +85,30 @@ void sp_matcher_release(struct sp_matcher *matcher)
     sp_buf_release(&matcher->folded);
 }
 
-bool sp_needle_in_utf8(const struct sp_needle *needle, struct sp_matcher *matcher,
-                       struct sp_slice utf8)
+struct sp_text sp_text_of_utf8(struct sp_matcher *matcher, struct sp_slice utf8)
+{
+    if (sp_is_ascii(utf8))
+        return (struct sp_text){utf8, true};
+    sp_buf_reset(&matcher->folded);
+    sp_mime_fold(utf8, &matcher->folded);
+    return (struct sp_text){sp_buf_slice(&matcher->folded), false};
+}
+
+bool sp_needle_in_text(const struct sp_needle *needle, const struct sp_text *text)
 {
     if (needle->folded.len == 0)
         return true;
-    if (sp_is_ascii(utf8))
-        return needle->ascii ? sp_needle_in_ascii(needle, utf8)
-                             : false; /* folding does not make anything else of ASCII */
-    sp_buf_reset(&matcher->folded);
-    sp_mime_fold(utf8, &matcher->folded);
-    struct sp_slice text = sp_buf_slice(&matcher->folded);
-    return text.len >= needle->folded.len &&
-           memmem(text.ptr, text.len, needle->folded.ptr, needle->folded.len) != NULL;
+    if (text->ascii) /* folding does not make anything else of ASCII */
+        return needle->ascii && sp_needle_in_ascii(needle, text->bytes);
+    return text->bytes.len >= needle->folded.len &&
+           memmem(text->bytes.ptr, text->bytes.len, needle->folded.ptr, needle->folded.len) != NULL;
+}
+
+bool sp_needle_in_utf8(const struct sp_needle *needle, struct sp_matcher *matcher,
+                       struct sp_slice utf8)
+{
+    struct sp_text text = sp_text_of_utf8(matcher, utf8);
+    return sp_needle_in_text(needle, &text);
 }
 
 static bool has_encoded_word(struct sp_slice text)
@@ -105,26 +116,34 @@ static bool has_encoded_word(struct sp_slice text)
     return text.len >= 2 && memmem(text.ptr, text.len, "=?", 2) != NULL;
 }
 
+bool sp_header_is_plain(struct sp_slice header)
+{
+    return sp_is_ascii(header) && !has_encoded_word(header);
+}
+
+struct sp_text sp_text_of_field(struct sp_matcher *matcher, struct sp_slice body)
+{
+    if (sp_header_is_plain(body) && sp_slice_find(body, '\n') == SIZE_MAX)
+        return (struct sp_text){body, true};
+    sp_buf_reset(&matcher->decoded);
+    sp_mime_decode_header(body, &matcher->decoded);
+    return sp_text_of_utf8(matcher, sp_buf_slice(&matcher->decoded));
+}
+
 bool sp_needle_in_field(const struct sp_needle *needle, struct sp_matcher *matcher,
                         struct sp_slice body)
 {
     if (needle->folded.len == 0)
         return true;
-    bool as_it_is = sp_is_ascii(body) && !has_encoded_word(body);
-    if (as_it_is && !needle->ascii)
-        return false;
-    if (as_it_is && (!needle->blank || sp_slice_find(body, '\n') == SIZE_MAX))
-        return sp_needle_in_ascii(needle, body);
-    sp_buf_reset(&matcher->decoded);
-    sp_mime_decode_header(body, &matcher->decoded);
-    return sp_needle_in_utf8(needle, matcher, sp_buf_slice(&matcher->decoded));
+    struct sp_text text = sp_text_of_field(matcher, body);
+    return sp_needle_in_text(needle, &text);
 }
 
 bool sp_needle_in_header(const struct sp_needle *needle, struct sp_matcher *matcher,
                          struct sp_slice header)
 {
     struct sp_mime_field field;
-    if (sp_is_ascii(header) && !has_encoded_word(header)) {
+    if (sp_header_is_plain(header)) {
         if (!needle->ascii)
             return false;
         if (sp_needle_in_ascii(needle, header))
@@ -154,18 +173,23 @@ static bool is_identity(struct sp_slice encoding)
            sp_slice_eq_nocase(encoding, SP_S("binary"));
 }
 
+struct sp_text sp_text_of_part(struct sp_matcher *matcher, struct sp_slice content,
+                               struct sp_slice encoding, struct sp_slice charset)
+{
+    /* Quoted-printable leaves ASCII without "=" as it is. */
+    bool as_it_is =
+        is_identity(encoding) || (sp_slice_eq_nocase(encoding, SP_S("quoted-printable")) &&
+                                  sp_slice_find(content, '=') == SIZE_MAX);
+    if (as_it_is && extends_ascii(charset) && sp_is_ascii(content))
+        return (struct sp_text){content, true};
+    sp_buf_reset(&matcher->decoded);
+    sp_mime_decode_text(content, encoding, charset, &matcher->decoded);
+    return sp_text_of_utf8(matcher, sp_buf_slice(&matcher->decoded));
+}
+
 bool sp_needle_in_part(const struct sp_needle *needle, struct sp_matcher *matcher,
                        struct sp_slice content, struct sp_slice encoding, struct sp_slice charset)
 {
-    if (needle->folded.len == 0)
-        return true;
-    if (is_identity(encoding) && extends_ascii(charset) && sp_is_ascii(content))
-        return needle->ascii && sp_needle_in_ascii(needle, content);
-    /* Quoted-printable leaves ASCII without "=" as it is. */
-    if (sp_slice_eq_nocase(encoding, SP_S("quoted-printable")) && extends_ascii(charset) &&
-        sp_is_ascii(content) && sp_slice_find(content, '=') == SIZE_MAX)
-        return needle->ascii && sp_needle_in_ascii(needle, content);
-    sp_buf_reset(&matcher->decoded);
-    sp_mime_decode_text(content, encoding, charset, &matcher->decoded);
-    return sp_needle_in_utf8(needle, matcher, sp_buf_slice(&matcher->decoded));
+    struct sp_text text = sp_text_of_part(matcher, content, encoding, charset);
+    return sp_needle_in_text(needle, &text);
 }

@@ -27,12 +27,28 @@ bool sp_is_ascii(struct sp_slice bytes);
 /* In ASCII text, by an ASCII needle: case-insensitive. */
 bool sp_needle_in_ascii(const struct sp_needle *needle, struct sp_slice text);
 
-/* Buffers for decoding; one for each thread that searches. */
+/* Buffers for decoding, and the text in them; one for each thread that searches. */
 struct sp_matcher {
     struct sp_buf decoded, folded;
 };
 void sp_matcher_init(struct sp_matcher *matcher);
 void sp_matcher_release(struct sp_matcher *matcher);
+/* A text made ready once for any number of needles: ASCII as it is, everything else folded. Valid
+ * until the matcher is used again. */
+struct sp_text {
+    struct sp_slice bytes;
+    bool ascii;
+};
+struct sp_text sp_text_of_utf8(struct sp_matcher *matcher, struct sp_slice utf8);
+/* A header field's body (encoded words, folding undone). */
+struct sp_text sp_text_of_field(struct sp_matcher *matcher, struct sp_slice body);
+/* A part's content (transfer encoding and charset undone). */
+struct sp_text sp_text_of_part(struct sp_matcher *matcher, struct sp_slice content,
+                               struct sp_slice encoding, struct sp_slice charset);
+bool sp_needle_in_text(const struct sp_needle *needle, const struct sp_text *text);
+/* Whether nothing in a header needs decoding, so that it can be searched as it lies there. */
+bool sp_header_is_plain(struct sp_slice header);
+
 /* In UTF-8. */
 bool sp_needle_in_utf8(const struct sp_needle *needle, struct sp_matcher *matcher,
                        struct sp_slice utf8);

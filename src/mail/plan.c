@@ -56,16 +56,18 @@ enum sp_status sp_keywords_add_set(struct sp_keywords *keywords, const struct sp
                                    uint64_t *ret_flags)
 {
     uint64_t flags = set->system & SP_FLAG_SYSTEM;
+    enum sp_status status = SP_OK;
     for (uint32_t i = 0; i < set->keywords_count; i++) {
         if (!is_keyword(set->keywords[i]))
             return SP_INVALID;
         unsigned bit = sp_keywords_add(keywords, set->keywords[i]);
-        if (!bit)
-            return SP_LIMIT;
-        flags |= 1ULL << bit;
+        if (bit)
+            flags |= 1ULL << bit;
+        else
+            status = SP_LIMIT;
     }
     *ret_flags = flags;
-    return SP_OK;
+    return status;
 }
 
 bool sp_keywords_names(const struct sp_keywords *keywords, uint64_t flags, struct sp_arena *arena,

@@ -23,8 +23,8 @@ void sp_keywords_init(struct sp_keywords *keywords, const struct sp_mailbox *mai
 unsigned sp_keywords_find(const struct sp_keywords *keywords, struct sp_slice name);
 /* Finds or adds it; 0: there are SP_KEYWORDS_MAX. */
 unsigned sp_keywords_add(struct sp_keywords *keywords, struct sp_slice name);
-/* Adds those of a set and returns its bits in *ret_flags. SP_LIMIT; SP_INVALID for a name that is
- * none. */
+/* Adds those of a set and returns its bits in *ret_flags. SP_LIMIT: there was no room for some, and
+ * *ret_flags has the others; SP_INVALID for a name that is none. */
 enum sp_status sp_keywords_add_set(struct sp_keywords *keywords, const struct sp_flag_set *set,
                                    uint64_t *ret_flags) SP_MUST_USE;
 /* The names behind the keyword bits of flags, in an arena; false: no memory. */

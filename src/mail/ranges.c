@@ -16,6 +16,14 @@ void *sp_arena_grow(struct sp_arena *arena, void *array, uint32_t count, uint32_
     return grown;
 }
 
+uint64_t sp_uid_ranges_count(struct sp_uid_ranges ranges)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < ranges.count; i++)
+        count += (uint64_t)ranges.ptr[i].last - ranges.ptr[i].first + 1;
+    return count;
+}
+
 void sp_uid_list_add(struct sp_uid_list *list, uint32_t first, uint32_t last)
 {
     sp_assert(first && first <= last);

@@ -27,12 +27,18 @@
 #include "base/arena.h"
 #include "base/uuid.h"
 
+#include <stdatomic.h>
+
 /* Limits that mail enforces; sessions should refuse earlier. */
-#define SP_MAILBOX_NAME_MAX 1000U /* bytes of a mailbox path in UTF-8, '/' between levels */
-#define SP_ADDRESS_MAX      320U  /* local part 64 + @ + domain 255 */
-#define SP_KEYWORD_MAX      100U  /* bytes of a keyword */
-#define SP_KEYWORDS_MAX     56U   /* different keywords in a mailbox */
-#define SP_RECIPIENTS_MAX   1000U /* of one delivery */
+#define SP_MAILBOX_NAME_MAX   1000U /* bytes of a mailbox path in UTF-8, '/' between levels */
+#define SP_MAILBOX_LEVELS_MAX 50U   /* of a mailbox path */
+#define SP_ADDRESS_MAX        320U  /* local part 64 + @ + domain 255 */
+#define SP_KEYWORD_MAX        100U  /* bytes of a keyword */
+#define SP_KEYWORDS_MAX       56U   /* different keywords in a mailbox */
+#define SP_RECIPIENTS_MAX     1000U /* of one delivery */
+/* What SMTP puts in front of a message, at most: mail allows a message so many bytes more, so that
+ * the limit is one of the client's bytes. */
+#define SP_TRACE_BYTES_MAX 2048U
 #define SP_BODY_PIECE_MAX                                                                          \
     262144U /* bytes in one SP_REQ_BODY_PUT, and the most that travels inline */
 #define SP_SECTION_PIECE_MAX                                                                       \
@@ -40,12 +46,14 @@
 #define SP_FETCH_REPLY_BYTES   262144U /* a fetch reply stops after the row that passes this */
 #define SP_SECTION_DEPTH_MAX   50U
 #define SP_REQUEST_ARENA_BYTES (8U << 20)
+#define SP_PEER_BYTES          16U
 #define SP_REPLY_ARENA_BYTES   (64U << 20)
 
 enum sp_request_type {
     SP_REQ_AUTHENTICATE, /* user, password                       -> account */
     SP_REQ_RESOLVE,  /* address                              -> account; SP_NOT_FOUND: no such user;
-                                                                SP_DENIED: not our domain */
+                                                                SP_DENIED: not our domain; others:
+                                                                DELIVER would fail now, too */
     SP_REQ_BODY_PUT, /* body (0: a new one), bytes           -> body */
     SP_REQ_BODY_DROP, /* body                                 -> nothing; it is never named again */
     SP_REQ_DELIVER,   /* body + bytes, sender, recipients     -> recipients' statuses */
@@ -239,6 +247,13 @@ struct sp_request {
     enum sp_request_type type;
     uint64_t op;      /* the session's operation id, echoed */
     uint64_t session; /* the session's id, for logs and for what belongs to it (bodies) */
+    /* Whose share of what is scarce it takes: an IPv4 address in IPv6's mapped form, an IPv6 /64;
+     * all zero: nobody's. Set by the driver of the session. */
+    uint8_t peer[SP_PEER_BYTES];
+    bool stranger; /* the peer has not said who it is: there is less for all such together */
+    /* Set by the driver when the session is gone: what only looks something up may end early, with
+     * SP_UNAVAILABLE. What changes something goes on. */
+    atomic_bool cancelled;
     struct sp_arena arena;
 
     struct sp_uuid account;
@@ -259,6 +274,9 @@ struct sp_request {
             struct sp_slice sender; /* reverse-path, empty for <> */
             struct sp_slice *recipients;
             uint32_t recipients_count;
+            /* Every recipient or none: when some can have it and others cannot, nobody gets it and
+             * the reply is SP_UNAVAILABLE. For senders that hear one answer for all. */
+            bool all;
         } deliver;
         struct {
             uint32_t special_use;
@@ -286,6 +304,7 @@ struct sp_request {
         } expunge;
         struct {
             bool move;
+            bool whole; /* nothing, if any UID of the ranges is gone */
         } copy;
         struct {
             struct sp_append *messages; /* all or none (RFC 3502) */
@@ -343,12 +362,14 @@ struct sp_reply {
         new_ranges;            /* COPY, APPEND: in the target, pairwise in order with the source */
     struct sp_uid_ranges gone; /* SYNC: expunged since */
     struct sp_uid_ranges failed; /* STORE: MODIFIED by UNCHANGEDSINCE */
-    struct sp_row *rows;         /* SYNC: changed flags; FETCH: ascending UIDs (those that exist) */
+    uint64_t missing;    /* STORE; COPY if `whole`: how many UIDs of the ranges are not there */
+    struct sp_row *rows; /* SYNC: changed flags; FETCH: ascending UIDs (those that exist) */
     uint32_t rows_count;
-    bool more;            /* FETCH, SYNC: not all; go on after the last row's UID */
-    uint64_t modseq;      /* STORE, EXPUNGE: of the change; SEARCH: highest among the found */
-    uint32_t uidvalidity; /* COPY, APPEND */
-    uint32_t *uids;       /* SEARCH with sort: in order */
+    bool more;                /* FETCH, SYNC: not all; go on after the last row's UID */
+    uint64_t modseq;          /* STORE, EXPUNGE: of the change; SEARCH: highest among the found */
+    uint64_t previous_modseq; /* STORE: the mailbox's HIGHESTMODSEQ before it */
+    uint32_t uidvalidity;     /* COPY, APPEND */
+    uint32_t *uids;           /* SEARCH with sort: in order */
     uint32_t uids_count;
     struct sp_thread_node *threads;
     uint32_t threads_count;

@@ -4,7 +4,8 @@
  * body. Within the snapshot everything up to the envelope is evaluated, with "later" as a third
  * truth value for the rest; what remains undecided is copied out in batches, and its bytes are read
  * when the snapshot has ended. So a search never holds a transaction while it waits for a disk, and
- * only reads bodies where the other keys leave a doubt.
+ * only reads bodies where the other keys leave a doubt. A header or part that is looked at is read
+ * and decoded once, for all keys of the program: their number costs little.
  */
 #include "mail/search.h"
 #include "base/time.h"
@@ -30,7 +31,9 @@ struct node {
     struct node **operands; /* cheapest first */
     uint32_t operands_count;
     struct sp_needle needle;
-    uint64_t keyword; /* its bit; 0: the mailbox does not have it */
+    uint64_t keyword;  /* its bit; 0: the mailbox does not have it */
+    struct node *next; /* in search->headers or search->texts */
+    bool found;        /* in the message at hand, of these */
 };
 
 /* A message while it is looked at. */
@@ -40,14 +43,16 @@ struct candidate {
     struct sp_message message;
     bool has_envelope;
     struct sp_mime_envelope_wire envelope;
-    struct sp_item item; /* after the snapshot */
+    struct sp_item item;           /* after the snapshot */
+    bool headers_done, texts_done; /* the nodes of these say what was found */
     struct sp_slice payload;
 };
 
 struct search {
     struct sp_op *op;
     struct node *root;
-    struct sp_uid_ranges ranges; /* where it looks */
+    struct node *headers, *texts; /* HEADER; BODY and TEXT */
+    struct sp_uid_ranges ranges;  /* where it looks */
     uint64_t since_modseq;
     int64_t now_s;
     struct sp_matcher matcher;
@@ -125,6 +130,13 @@ static struct node *compile(struct search *search, uint32_t *at)
     }
     if ((search->status = sp_needle_init(&node->needle, is->text, arena)))
         return NULL;
+    struct node **list = is->op == SP_SEARCH_HEADER                             ? &search->headers
+                         : is->op == SP_SEARCH_BODY || is->op == SP_SEARCH_TEXT ? &search->texts
+                                                                                : NULL;
+    if (list) {
+        node->next = *list;
+        *list = node;
+    }
     node->operands = sp_arena_array(arena, node->operands_count, sizeof(struct node *));
     if (!node->operands) {
         search->status = SP_NO_MEMORY;
@@ -342,74 +354,130 @@ static bool get_header(struct search *search, struct candidate *c, uint64_t offs
     return get_bytes(search, c, offset, len < SP_BYTES_MAX ? len : SP_BYTES_MAX, ret);
 }
 
-static bool match_header(struct search *search, struct candidate *c, const struct node *node)
+/* Looks for all HEADER keys. */
+static void look_at_fields(struct search *search, struct candidate *c)
 {
     struct sp_slice header;
     struct sp_mime_field field;
+    for (struct node *node = search->headers; node; node = node->next)
+        node->found = false;
     if (!get_header(search, c, 0, c->message.header_bytes, &header))
-        return false;
-    while (sp_mime_next_field(&header, &field))
-        if (sp_slice_eq_nocase(field.name, node->is->field) &&
-            sp_needle_in_field(&node->needle, &search->matcher, field.body))
-            return true;
-    return false;
+        return;
+    while (sp_mime_next_field(&header, &field)) {
+        struct sp_text text = {.bytes = {NULL, 0}};
+        bool ready = false;
+        for (struct node *node = search->headers; node; node = node->next) {
+            if (node->found || !sp_slice_eq_nocase(field.name, node->is->field))
+                continue;
+            if (!ready)
+                text = sp_text_of_field(&search->matcher, field.body);
+            ready = true;
+            node->found = sp_needle_in_text(&node->needle, &text);
+        }
+    }
+}
+
+static bool match_header(struct search *search, struct candidate *c, const struct node *node)
+{
+    if (!c->headers_done)
+        look_at_fields(search, c);
+    c->headers_done = true;
+    return node->found;
+}
+
+/* The BODY and TEXT keys that have not been found yet, in a text. False: all have been. */
+static bool look_in_text(struct search *search, const struct sp_text *text, bool body_too)
+{
+    bool more = false;
+    for (struct node *node = search->texts; node; node = node->next) {
+        if (!node->found && (body_too || node->is->op == SP_SEARCH_TEXT))
+            node->found = sp_needle_in_text(&node->needle, text);
+        more = more || !node->found;
+    }
+    return more;
+}
+
+/* The same in a header, the names of fields included: as it lies there, and where that can miss
+ * something field by field. */
+static bool look_in_header(struct search *search, struct sp_slice header, bool body_too)
+{
+    struct sp_mime_field field;
+    bool plain = sp_header_is_plain(header), more = true;
+    if (plain) {
+        struct sp_text whole = {header, true};
+        more = look_in_text(search, &whole, body_too);
+        bool blank = false;
+        for (struct node *node = search->texts; node; node = node->next)
+            blank = blank || (!node->found && node->needle.blank);
+        if (!blank)
+            return more;
+    }
+    while (more && sp_mime_next_field(&header, &field)) {
+        struct sp_text text = sp_text_of_field(&search->matcher, sp_slice_trim(field.raw));
+        more = look_in_text(search, &text, body_too);
+    }
+    return more;
 }
 
 /* A part in windows that overlap: a long one is never held whole. A window begins with a line, so
  * that base64 does. */
-static bool match_part(struct search *search, struct candidate *c, const struct sp_mime_part *part,
-                       const struct sp_needle *needle)
+static bool look_in_part(struct search *search, struct candidate *c,
+                         const struct sp_mime_part *part)
 {
     struct sp_slice charset =
         part->params_count ? part->params[0].value : (struct sp_slice){NULL, 0};
+    bool more = true;
     uint64_t at = 0;
-    while (at < part->body_bytes) {
+    while (more && at < part->body_bytes && !sp_op_cancelled(search->op)) {
         struct sp_slice window;
         uint64_t len = part->body_bytes - at < SP_BYTES_MAX ? part->body_bytes - at : SP_BYTES_MAX;
         if (!get_bytes(search, c, part->body_offset + at, len, &window))
-            return false;
-        if (sp_needle_in_part(needle, &search->matcher, window, part->encoding, charset))
-            return true;
+            break;
+        struct sp_text text = sp_text_of_part(&search->matcher, window, part->encoding, charset);
+        more = look_in_text(search, &text, true);
         if (at + len == part->body_bytes)
             break;
         size_t line = sp_slice_find(sp_slice_from(window, window.len - OVERLAP_BYTES), '\n');
         at += len - OVERLAP_BYTES + (line == SIZE_MAX ? 0 : line + 1);
     }
-    return false;
+    return more;
 }
 
-/* The decoded text parts, and the headers of enclosed messages. */
-static bool match_body(struct search *search, struct candidate *c, const struct node *node)
+/* Looks for all BODY and TEXT keys: in the decoded text parts and the headers of enclosed messages,
+ * TEXT in the message's own header too. */
+static void look_at_texts(struct search *search, struct candidate *c)
 {
     struct sp_mime_message parts;
     struct sp_slice header;
     enum sp_status status = sp_mime_read_parts(c->message.parts, &search->scratch, &parts);
     if (status) {
         search->status = status;
-        return false;
+        return;
     }
-    if (!node->needle.folded.len)
-        return true;
-    for (uint32_t i = 0; i < parts.parts_count; i++) {
+    bool more = false;
+    for (struct node *node = search->texts; node; node = node->next) {
+        node->found = node->needle.folded.len == 0;
+        more = more || !node->found;
+    }
+    if (more && get_header(search, c, 0, c->message.header_bytes, &header))
+        more = look_in_header(search, header, false);
+    for (uint32_t i = 0; more && i < parts.parts_count; i++) {
         const struct sp_mime_part *part = &parts.parts[i];
         bool enclosed = i && parts.parts[part->parent].kind == SP_MIME_MESSAGE;
-        if (enclosed && get_header(search, c, part->header_offset, part->header_bytes, &header) &&
-            sp_needle_in_header(&node->needle, &search->matcher, header))
-            return true;
-        if (part->kind == SP_MIME_LEAF &&
-            (!part->type.len || sp_slice_eq_nocase(part->type, SP_S("text"))) &&
-            match_part(search, c, part, &node->needle))
-            return true;
+        if (enclosed && get_header(search, c, part->header_offset, part->header_bytes, &header))
+            more = look_in_header(search, header, true);
+        if (more && part->kind == SP_MIME_LEAF &&
+            (!part->type.len || sp_slice_eq_nocase(part->type, SP_S("text"))))
+            more = look_in_part(search, c, part);
     }
-    return false;
 }
 
 static bool match_text(struct search *search, struct candidate *c, const struct node *node)
 {
-    struct sp_slice header;
-    return (get_header(search, c, 0, c->message.header_bytes, &header) &&
-            sp_needle_in_header(&node->needle, &search->matcher, header)) ||
-           match_body(search, c, node);
+    if (!c->texts_done)
+        look_at_texts(search, c);
+    c->texts_done = true;
+    return node->found;
 }
 
 static bool match_key(struct search *search, struct candidate *c, const struct node *node)
@@ -455,7 +523,6 @@ static bool match_key(struct search *search, struct candidate *c, const struct n
     case SP_SEARCH_HEADER:
         return match_header(search, c, node);
     case SP_SEARCH_BODY:
-        return match_body(search, c, node);
     case SP_SEARCH_TEXT:
         return match_text(search, c, node);
     case SP_SEARCH_AND:
@@ -496,6 +563,14 @@ static void add_found(struct search *search, const struct sp_flag_row *row)
     sp_uid_list_add(&search->found, row->uid, row->uid);
     if (search->modseq < row->modseq)
         search->modseq = row->modseq;
+}
+
+/* Asked for each message. */
+static bool goes_on(struct search *search)
+{
+    if (!search->status && sp_op_cancelled(search->op))
+        search->status = SP_UNAVAILABLE;
+    return !search->status;
 }
 
 /* Messages after the first undecided one of a batch, in order. */
@@ -554,7 +629,7 @@ static enum sp_status walk_batch(struct search *search, struct sp_read *read,
     walk.from = search->next_uid;
     while (status == SP_OK && batch->pending < PENDING_MAX && batch->bytes < PENDING_BYTES) {
         c = (struct candidate){0};
-        status = sp_range_walk_next(&walk, &c.row);
+        status = goes_on(search) ? sp_range_walk_next(&walk, &c.row) : search->status;
         if (status)
             break;
         enum verdict verdict = evaluate(search, &c, search->root, COST_ENVELOPE);
@@ -579,7 +654,7 @@ static enum sp_status walk_batch(struct search *search, struct sp_read *read,
 
 static enum sp_status decide_batch(struct search *search, const struct batch *batch)
 {
-    for (uint32_t i = 0; i < batch->count && !search->status; i++) {
+    for (uint32_t i = 0; i < batch->count && goes_on(search); i++) {
         struct candidate *c = batch->undecided[i];
         if (!c || evaluate(search, c, search->root, COST_BODY) == YES)
             add_found(search, &batch->rows[i]);

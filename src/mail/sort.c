@@ -194,7 +194,7 @@ enum sp_status sp_sort_entries(struct sp_op *op, struct sp_uid_ranges ranges, un
     sp_buf_init(&collect.folded, 4 * SP_MATCH_TEXT_MAX);
     sp_bytes_init(&collect.bytes, op->mail);
     while (status == SP_OK && !last)
-        status = run_batch(&collect, &last);
+        status = sp_op_cancelled(op) ? SP_UNAVAILABLE : run_batch(&collect, &last);
     sp_bytes_release(&collect.bytes);
     sp_buf_release(&collect.folded);
     sp_buf_release(&collect.base);

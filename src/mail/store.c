@@ -46,7 +46,7 @@ static enum sp_status resolve_change(struct sp_plan *plan, struct sp_op *op,
                : SP_NO_MEMORY;
 }
 
-/* Which messages change, and which UNCHANGEDSINCE keeps from it. */
+/* Which messages change, which UNCHANGEDSINCE keeps from it, and how many are not there. */
 static enum sp_status collect(struct sp_plan *plan, struct sp_op *op,
                               const struct sp_mailbox *mailbox, uint64_t bits,
                               struct sp_uid_list *changed, struct sp_uid_list *failed)
@@ -55,8 +55,10 @@ static enum sp_status collect(struct sp_plan *plan, struct sp_op *op,
     struct sp_range_walk walk;
     struct sp_flag_row row;
     enum sp_status status;
+    op->reply->missing = sp_uid_ranges_count(request->ranges);
     sp_range_walk_init(&walk, sp_plan_read(plan), mailbox, request->ranges, 0);
     while ((status = sp_range_walk_next(&walk, &row)) == SP_OK) {
+        op->reply->missing--;
         if (request->store.has_unchanged_since && row.modseq > request->store.unchanged_since)
             sp_uid_list_add(failed, row.uid, row.uid);
         else if (changed_flags(request->store.op, row.flags, bits) != row.flags)
@@ -90,6 +92,7 @@ static enum sp_status store_plan(struct sp_plan *plan, struct sp_op *op)
     if (status)
         return status;
     reply->failed = sp_uid_list_ranges(&failed);
+    reply->previous_modseq = mailbox.row.highestmodseq;
     if (!changed.count)
         return SP_OK;
 

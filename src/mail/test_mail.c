@@ -1,5 +1,6 @@
 /* Requests on a whole volume: mailboxes, messages, delivery, passwords. */
 #include "mail/import.h"
+#include "mail/internal.h"
 #include "mail/test_world.h"
 
 #include <stdarg.h>
@@ -55,6 +56,38 @@ static void test_authenticate(void **state)
     assert_int_equal(login(world, ALICE, "another"), SP_OK);
 }
 
+/* However its letters are composed; and what cannot be prepared is taken as it is. */
+static void test_passwords_are_prepared(void **state)
+{
+    static const struct {
+        const char *set, *given;
+        bool same;
+    } cases[] = {
+        {"\xc3\xa4", "a\xcc\x88", true}, /* NFKC */
+        {"a\xcc\x88", "\xc3\xa4", true},
+        {"I\xc2\xadX", "IX", true}, /* RFC 4013 3: mapped to nothing */
+        {"\xe2\x85\xa8", "IX", true},
+        {"a\xc2\xa0"
+         "b",
+         "a b", true}, /* a blank is a blank */
+        {"user", "USER", false},
+        {"\x07", "\x07", true},                 /* prohibited */
+        {"\xc3\xa4\xff", "\xc3\xa4\xff", true}, /* no UTF-8 */
+        {"\xc3\xa4\xff", "a\xcc\x88\xff", false},
+        {"\xf0\x9f\x90\x8e", "\xf0\x9f\x90\x8e", true}, /* unassigned in Unicode 3.2 */
+        {"\xc2\xad", "\xc2\xad", true},                 /* nothing would be left */
+    };
+    struct world *world = *state;
+    struct sp_error error;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(
+            sp_account_set_password(world->volume, SP_S(ALICE), sp_slice_str(cases[i].set), &error),
+            SP_OK);
+        if (login(world, ALICE, cases[i].given) != (cases[i].same ? SP_OK : SP_DENIED))
+            fail_msg("case %zu", i);
+    }
+}
+
 /* ---- More logins than can wait ---- */
 
 struct logins {
@@ -90,6 +123,27 @@ static void test_login_queue(void **state)
     pthread_mutex_unlock(&world->lock);
     assert_true(logins.right >= 2);
     assert_true(logins.refused >= 1);
+}
+
+/* Who guesses does not lock out others. */
+static void test_login_share(void **state)
+{
+    struct world *world = *state;
+    struct logins greedy = {.world = world}, other = {.world = world};
+    for (int i = 0; i < 9; i++) {
+        struct sp_request *request = request_new(world, SP_REQ_AUTHENTICATE);
+        request->authenticate.user = text(request, ALICE);
+        request->authenticate.password = text(request, PASSWORD);
+        request->peer[15] = i < 8 ? 1 : 2;
+        sp_mail_execute(world->mail, request, login_done, i < 8 ? &greedy : &other);
+    }
+    pthread_mutex_lock(&world->lock);
+    while (greedy.right + greedy.refused < 8 || other.right + other.refused < 1)
+        pthread_cond_wait(&world->answered, &world->lock);
+    pthread_mutex_unlock(&world->lock);
+    assert_int_equal(other.right, 1);
+    assert_true(greedy.right >= 4);
+    assert_true(greedy.refused >= 1);
 }
 
 static void count_account(void *context, const struct sp_account_summary *summary)
@@ -140,10 +194,20 @@ static void test_resolve(void **state)
         const char *address;
         enum sp_status status;
     } cases[] = {
-        {"alice@example.org", SP_OK},         {"Alice@EXAMPLE.org", SP_OK},
-        {"alice+list@example.org", SP_OK},    {"bob@example.org", SP_NOT_FOUND},
-        {"+alice@example.org", SP_NOT_FOUND}, {"postmaster@example.org", SP_NOT_FOUND},
-        {"alice@example.net", SP_DENIED},     {"alice", SP_INVALID},
+        {"alice@example.org", SP_OK},
+        {"Alice@EXAMPLE.org", SP_OK},
+        {"alice+list@example.org", SP_OK},
+        {"bob@example.org", SP_NOT_FOUND},
+        {"+alice@example.org", SP_NOT_FOUND},
+        {"alice@example.net", SP_DENIED},
+        {"alice", SP_INVALID},
+        /* Postmaster is Alice, everywhere that is ours. */
+        {"postmaster@example.org", SP_OK},
+        {"PostMaster@Example.ORG", SP_OK},
+        {"postmaster@mx.example.net", SP_OK},
+        {"postmaster@example.net", SP_DENIED},
+        {"postmasters@example.org", SP_NOT_FOUND},
+        {"alice@mx.example.net", SP_DENIED},
     };
     struct world *world = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -245,6 +309,54 @@ static void test_mailboxes(void **state)
     assert_int_equal(ask_status(world, request), SP_CONFLICT);
 }
 
+/* "a/a/a", of so many levels. */
+static const char *deep(char first, uint32_t levels, char *path)
+{
+    for (uint32_t i = 0; i < levels; i++)
+        snprintf(path + 2 * i, 3, "%c/", first);
+    path[2 * levels - 1] = 0;
+    return path;
+}
+
+static void test_deep_mailboxes(void **state)
+{
+    struct world *world = *state;
+    char path[256];
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_CREATE, deep('a', 51, path), NULL), SP_INVALID);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_CREATE, deep('a', 50, path), NULL), SP_OK);
+    assert_int_equal(subscribe(world, deep('a', 51, path), true), SP_INVALID);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_RENAME, "a", "b"), SP_OK);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_RENAME, "b", "b2/b"), SP_INVALID);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_RENAME, "Junk", deep('c', 51, path)), SP_INVALID);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_RENAME, "Junk", deep('c', 50, path)), SP_OK);
+}
+
+/* Levels count as the mailboxes that they are. */
+static void test_mailboxes_limit(void **state)
+{
+    struct world *world = *state;
+    char path[256];
+    uint32_t count = 16; /* with those that an account begins with */
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_CREATE, deep('w', 10, path), NULL), SP_OK);
+    for (uint32_t i = 0; count + 51 <= SP_MAILBOXES_MAX; i++, count += 51) {
+        size_t at = (size_t)snprintf(path, sizeof path, "%u/", i);
+        (void)deep('a', 49, path + at);
+        assert_int_equal(manage(world, SP_REQ_MAILBOX_CREATE, path, NULL), SP_OK);
+        snprintf(path, sizeof path, "%u/b", i);
+        assert_int_equal(manage(world, SP_REQ_MAILBOX_CREATE, path, NULL), SP_OK);
+    }
+    uint32_t room = SP_MAILBOXES_MAX - count;
+    assert_true(room > 1 && room < 48);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_CREATE, deep('x', room + 1, path), NULL),
+                     SP_LIMIT);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_RENAME, "Junk", deep('x', room + 2, path)),
+                     SP_LIMIT);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_RENAME, "Junk", deep('x', room, path)), SP_OK);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_CREATE, "y/y", NULL), SP_LIMIT);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_CREATE, "y", NULL), SP_OK);
+    assert_int_equal(manage(world, SP_REQ_MAILBOX_CREATE, "z", NULL), SP_LIMIT);
+}
+
 static void test_special_use(void **state)
 {
     struct world *world = *state;
@@ -289,8 +401,8 @@ static void test_rename_inbox(void **state)
 
 /* ---- Delivery and bodies ---- */
 
-static struct sp_reply *deliver(struct world *world, uint64_t body, struct sp_slice bytes,
-                                const char *const *recipients, uint32_t count)
+static struct sp_request *delivery(struct world *world, uint64_t body, struct sp_slice bytes,
+                                   const char *const *recipients, uint32_t count)
 {
     struct sp_request *request = request_new(world, SP_REQ_DELIVER);
     request->deliver.message = (struct sp_incoming){body, sp_arena_copy(&request->arena, bytes)};
@@ -298,7 +410,13 @@ static struct sp_reply *deliver(struct world *world, uint64_t body, struct sp_sl
     request->deliver.recipients_count = count;
     for (uint32_t i = 0; i < count; i++)
         request->deliver.recipients[i] = text(request, recipients[i]);
-    return ask(world, request);
+    return request;
+}
+
+static struct sp_reply *deliver(struct world *world, uint64_t body, struct sp_slice bytes,
+                                const char *const *recipients, uint32_t count)
+{
+    return ask(world, delivery(world, body, bytes, recipients, count));
 }
 
 static void test_deliver(void **state)
@@ -347,6 +465,35 @@ static void test_deliver(void **state)
     sp_volume_status(world->volume, &after);
     assert_int_equal(after.end.lsn, before.end.lsn);
     assert_true(world->notified > 0);
+}
+
+/* Every recipient or none, when that is asked. */
+static void test_deliver_all(void **state)
+{
+    static const struct {
+        const char *recipients[3];
+        uint32_t count;
+        enum sp_status status, first; /* of the reply, of its first recipient */
+        uint32_t records;
+    } cases[] = {
+        {{ALICE, "alice+x@example.org", "postmaster@example.org"}, 3, SP_OK, SP_OK, 2},
+        {{ALICE, "nobody@example.org"}, 2, SP_UNAVAILABLE, SP_OK, 0},
+        {{"nobody@example.org", ALICE}, 2, SP_UNAVAILABLE, SP_NOT_FOUND, 0},
+        {{"nobody@example.org", "x@elsewhere.org"}, 2, SP_OK, SP_NOT_FOUND, 0},
+    };
+    struct world *world = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sp_volume_status before, after;
+        struct sp_request *request = delivery(world, 0, HELLO, cases[i].recipients, cases[i].count);
+        request->deliver.all = true;
+        sp_volume_status(world->volume, &before);
+        struct sp_reply *reply = ask(world, request);
+        assert_int_equal(reply->status, cases[i].status);
+        assert_int_equal(reply->recipients[0], cases[i].first);
+        sp_reply_free(reply);
+        sp_volume_status(world->volume, &after);
+        assert_int_equal(after.end.lsn, before.end.lsn + cases[i].records);
+    }
 }
 
 #define LONG_HEAD                                                                                  \
@@ -467,8 +614,8 @@ static void test_bodies(void **state)
     struct sp_reply *reply = deliver(world, body, HELLO, alice, 1);
     assert_int_equal(reply->status, SP_NOT_FOUND);
     sp_reply_free(reply);
-    /* Four at once, no more; a session that ends makes room. */
-    for (int i = 0; i < 3; i++)
+    /* 48 at once, no more; a session that ends makes room. */
+    for (int i = 0; i < 47; i++)
         put(world, 0, HELLO, SP_OK);
     put(world, 0, HELLO, SP_UNAVAILABLE);
     sp_mail_session_ended(world->mail, 2);
@@ -484,9 +631,38 @@ static void test_bodies(void **state)
     body = 0;
     for (size_t at = 0; at < 12; at++)
         body = put(world, body, sp_slice(bytes + at * SP_BODY_PIECE_MAX, SP_BODY_PIECE_MAX), SP_OK);
+    /* What SMTP adds comes on top of the limit. */
+    body = put(world, body, sp_slice(bytes, SP_TRACE_BYTES_MAX), SP_OK);
     put(world, body, SP_S("x"), SP_LIMIT);
     put(world, body, SP_S("x"), SP_NOT_FOUND);
     free(bytes);
+}
+
+static void put_as(struct world *world, uint8_t peer, bool stranger, uint32_t count,
+                   enum sp_status expected)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct sp_request *request = request_new(world, SP_REQ_BODY_PUT);
+        request->body.bytes = HELLO;
+        request->peer[15] = peer;
+        request->stranger = stranger;
+        assert_int_equal(ask_status(world, request), expected);
+    }
+}
+
+/* 48 at once: strangers have three quarters of them, and one peer 32. */
+static void test_shares_of_bodies(void **state)
+{
+    struct world *world = *state;
+    put_as(world, 1, true, 32, SP_OK);
+    put_as(world, 1, true, 1, SP_UNAVAILABLE);
+    put_as(world, 2, true, 4, SP_OK);
+    put_as(world, 3, true, 1, SP_UNAVAILABLE);
+    put_as(world, 1, false, 12, SP_OK);
+    put_as(world, 1, false, 1, SP_UNAVAILABLE);
+    sp_mail_session_ended(world->mail, world->session);
+    put_as(world, 0, true, 36, SP_OK); /* an exempt peer */
+    put_as(world, 0, true, 1, SP_UNAVAILABLE);
 }
 
 /* ---- FETCH ---- */
@@ -633,11 +809,25 @@ static void test_import(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_WORLD(test_authenticate), ON_WORLD(test_login_queue), ON_WORLD(test_accounts),
-        ON_WORLD(test_resolve),      ON_WORLD(test_mailboxes),   ON_WORLD(test_special_use),
-        ON_WORLD(test_rename_inbox), ON_WORLD(test_deliver),     ON_WORLD(test_long_message),
-        ON_WORLD(test_bodies),       ON_WORLD(test_fetch),       ON_WORLD(test_fetch_pages),
+        ON_WORLD(test_authenticate),
+        ON_WORLD(test_login_queue),
+        ON_WORLD(test_accounts),
+        ON_WORLD(test_resolve),
+        ON_WORLD(test_mailboxes),
+        ON_WORLD(test_deep_mailboxes),
+        ON_WORLD(test_mailboxes_limit),
+        ON_WORLD(test_special_use),
+        ON_WORLD(test_rename_inbox),
+        ON_WORLD(test_deliver),
+        ON_WORLD(test_long_message),
+        ON_WORLD(test_bodies),
+        ON_WORLD(test_fetch),
+        ON_WORLD(test_fetch_pages),
         ON_WORLD(test_import),
+        ON_WORLD(test_login_share),
+        ON_WORLD(test_deliver_all),
+        ON_WORLD(test_shares_of_bodies),
+        ON_WORLD(test_passwords_are_prepared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

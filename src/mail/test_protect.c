@@ -121,6 +121,40 @@ static void test_mailbox_list(void **state)
     assert_int_equal(deliver(world, ALICE), SP_OK);
 }
 
+/* INBOX may be among what is lost: RCPT says so already, and nobody gets what all were to get. */
+static void test_no_inbox(void **state)
+{
+    struct world *world = *state;
+    struct sp_error error;
+    struct sp_buf payload;
+    assert_int_equal(
+        sp_account_add(world->volume, SP_S("bob@example.org"), SP_S("x"), NULL, &error), SP_OK);
+    struct sp_mailbox_ref inbox = open_mailbox(world, "INBOX");
+    sp_buf_init(&payload, 1000);
+    sp_mailbox_record_write(&(struct sp_mailbox_record){.id = inbox.mailbox,
+                                                        .uidvalidity = inbox.uidvalidity,
+                                                        .path = SP_S("elsewhere")},
+                            &payload);
+    break_chain(world, SP_RECORD_MAILBOX_RENAME, &world->alice, 0, &payload);
+    sp_buf_release(&payload);
+
+    assert_int_equal(resolve(world, ALICE), SP_UNAVAILABLE);
+    assert_int_equal(resolve(world, "bob@example.org"), SP_OK);
+    for (int all = 1; all >= 0; all--) {
+        struct sp_slice to[] = {SP_S("bob@example.org"), SP_S(ALICE)};
+        struct sp_request *request = request_new(world, SP_REQ_DELIVER);
+        request->deliver.message.bytes = MESSAGE;
+        request->deliver.recipients = to;
+        request->deliver.recipients_count = 2;
+        request->deliver.all = all;
+        struct sp_reply *reply = ask(world, request);
+        assert_int_equal(reply->status, all ? SP_UNAVAILABLE : SP_OK);
+        assert_int_equal(reply->recipients[0], SP_OK);
+        assert_int_equal(reply->recipients[1], SP_UNAVAILABLE);
+        sp_reply_free(reply);
+    }
+}
+
 static void test_account_list(void **state)
 {
     struct world *world = *state;
@@ -202,10 +236,8 @@ static void test_missing_body(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_WORLD(test_mailbox),
-        ON_WORLD(test_mailbox_list),
-        ON_WORLD(test_account_list),
-        ON_WORLD(test_missing_body),
+        ON_WORLD(test_mailbox),      ON_WORLD(test_mailbox_list), ON_WORLD(test_no_inbox),
+        ON_WORLD(test_account_list), ON_WORLD(test_missing_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

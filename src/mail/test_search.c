@@ -1,5 +1,6 @@
 /* SEARCH, SORT and THREAD. */
 #include "mail/match.h"
+#include "base/time.h"
 #include "mail/test_world.h"
 
 #include <stdarg.h>
@@ -252,6 +253,97 @@ static void test_search_programs(void **state)
     }
 }
 
+/* Several keys that look into the same bytes find each its own. */
+static void test_search_keys_together(void **state)
+{
+    static const struct sp_search_node keys[] = {
+        {.op = SP_SEARCH_HEADER, F("x-spam"), T("yes folded")},
+        {.op = SP_SEARCH_HEADER, F("subject"), T("wien")},
+        {.op = SP_SEARCH_HEADER, F("subject"), T("spring")},
+        {.op = SP_SEARCH_BODY, T("boat")},
+        {.op = SP_SEARCH_TEXT, T("x-spam: yes folded")},
+        {.op = SP_SEARCH_BODY, T("wonder")},
+        {.op = SP_SEARCH_TEXT, T("treasure")},
+        {.op = SP_SEARCH_TEXT, T("j\xc3\xbcrgen")},
+        {.op = SP_SEARCH_BODY, T("j\xc3\xbcrgen")},
+        {.op = SP_SEARCH_BODY, T("")},
+    };
+    static const unsigned found[] = {4, 2, 1, 1, 4, 4, 12, 2, 0, 15}; /* bits: messages 1 to 4 */
+    enum { KEYS = sizeof keys / sizeof *keys };
+    struct world *world = *state;
+    fill(world);
+    for (unsigned i = 0; i < KEYS; i++) {
+        for (unsigned k = 0; k < KEYS; k++) {
+            struct sp_search_node both[] = {
+                {.op = SP_SEARCH_AND, .count = 2}, keys[i], {.op = SP_SEARCH_NOT}, keys[k]};
+            struct sp_reply *reply = search(world, both, 4);
+            unsigned bits = 0;
+            for (uint32_t r = 0; r < reply->ranges.count; r++)
+                for (uint32_t uid = reply->ranges.ptr[r].first; uid <= reply->ranges.ptr[r].last;
+                     uid++)
+                    bits |= 1U << (uid - 1);
+            assert_int_equal(bits, found[i] & ~found[k]);
+            free_ok(reply);
+        }
+    }
+}
+
+static uint64_t time_of_search(struct world *world, uint32_t keys)
+{
+    struct sp_request *request = request_new(world, SP_REQ_SEARCH);
+    request->mailbox = open_mailbox(world, "INBOX");
+    request->search.nodes =
+        sp_arena_array(&request->arena, keys + 1, sizeof *request->search.nodes);
+    request->search.nodes_count = keys + 1;
+    request->search.nodes[0] = (struct sp_search_node){.op = SP_SEARCH_OR, .count = keys};
+    for (uint32_t i = 1; i <= keys; i++) {
+        char word[32];
+        snprintf(word, sizeof word, "\xc3\xa4nicht da %u", i);
+        request->search.nodes[i] =
+            (struct sp_search_node){.op = SP_SEARCH_BODY, .text = text(request, word)};
+    }
+    uint64_t began = sp_wall_ns();
+    struct sp_reply *reply = ask(world, request);
+    uint64_t took = sp_wall_ns() - began;
+    assert_ranges(reply->ranges, "");
+    free_ok(reply);
+    return took;
+}
+
+/* A part is decoded once, however many keys look into it. */
+static void test_search_decodes_once(void **state)
+{
+    struct world *world = *state;
+    static char message[200000];
+    size_t at =
+        (size_t)snprintf(message, sizeof message,
+                         "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
+                         "Content-Transfer-Encoding: quoted-printable\r\n\r\n");
+    while (at < sizeof message - 100)
+        at += (size_t)snprintf(message + at, sizeof message - at, "=E4=F6=FC =DF=E4=F6\r\n");
+    append(world, "INBOX", sp_slice(message, at), 0, NULL, 0);
+    uint64_t one = time_of_search(world, 1), many = time_of_search(world, 900);
+    assert_true(many < 300 * one);
+}
+
+/* When nobody waits for it any more, it ends. */
+static void test_search_cancelled(void **state)
+{
+    struct world *world = *state;
+    struct sp_search_node all = {.op = SP_SEARCH_ALL};
+    fill(world);
+    for (int kind = 0; kind < 3; kind++) {
+        struct sp_request *request = request_new(world, SP_REQ_SEARCH);
+        request->mailbox = open_mailbox(world, "INBOX");
+        request->search.nodes = &all;
+        request->search.nodes_count = 1;
+        request->search.sort_count = kind == 1;
+        request->search.thread = kind == 2 ? SP_THREAD_REFERENCES : SP_THREAD_NONE;
+        atomic_store(&request->cancelled, true);
+        assert_int_equal(ask_status(world, request), SP_UNAVAILABLE);
+    }
+}
+
 /* More than a batch, with long parts among them: found beyond the first window, and where two
  * windows meet. */
 static void test_search_many(void **state)
@@ -474,11 +566,12 @@ static void test_thread_deep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_needles),   cmocka_unit_test(test_fields),
-        ON_WORLD(test_search_keys),       ON_WORLD(test_search_programs),
-        ON_WORLD(test_search_many),       ON_WORLD(test_sort),
-        ON_WORLD(test_thread_references), ON_WORLD(test_thread_subjects_merge),
-        ON_WORLD(test_thread_deep),
+        cmocka_unit_test(test_needles),     cmocka_unit_test(test_fields),
+        ON_WORLD(test_search_keys),         ON_WORLD(test_search_programs),
+        ON_WORLD(test_search_many),         ON_WORLD(test_sort),
+        ON_WORLD(test_thread_references),   ON_WORLD(test_thread_subjects_merge),
+        ON_WORLD(test_thread_deep),         ON_WORLD(test_search_keys_together),
+        ON_WORLD(test_search_decodes_once), ON_WORLD(test_search_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,9 +45,11 @@ static void world_open(struct world *world, bool rebuild)
     assert_int_equal(status, SP_OK);
     struct sp_mail_config mail = {.volume = world->volume,
                                   .message_bytes_max = 3U << 20,
-                                  .incoming_bodies_max = 4,
+                                  .incoming_bodies_max = 48,
                                   .hash_threads = 1,
-                                  .hash_queue_max = 2};
+                                  .hash_queue_max = 6,
+                                  .postmaster = ALICE,
+                                  .hostname = "mx.example.net"};
     assert_int_equal(sp_mail_open(&mail, &world->mail, &error), SP_OK);
     sp_mail_set_notify(world->mail, notified, world);
 }

@@ -20,6 +20,9 @@ struct sp_backend {
                     void *done_context);
     /* May execute be called on an event loop for this one? */
     bool (*is_quick)(void *context, const struct sp_request *request);
+    /* May it take so long that only few should be executed at once, and one for an account
+     * (request->mailbox.account)? Not asked of what is quick. */
+    bool (*is_long)(void *context, const struct sp_request *request);
     /* The session is gone and all its requests have been answered. Called for sessions that made
      * any; never blocks for long. */
     void (*session_ended)(void *context, uint64_t session);

@@ -12,6 +12,12 @@ static bool is_quick(void *context, const struct sp_request *request)
     return sp_mail_is_quick(request);
 }
 
+static bool is_long(void *context, const struct sp_request *request)
+{
+    (void)context;
+    return sp_mail_is_long(request);
+}
+
 static void session_ended(void *context, uint64_t session)
 {
     sp_mail_session_ended(context, session);
@@ -24,5 +30,5 @@ static void set_notify(void *context, sp_backend_notify *notify, void *notify_co
 
 struct sp_backend sp_backend_mail(struct sp_mail *mail)
 {
-    return (struct sp_backend){mail, execute, is_quick, session_ended, set_notify};
+    return (struct sp_backend){mail, execute, is_quick, is_long, session_ended, set_notify};
 }

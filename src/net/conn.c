@@ -142,6 +142,7 @@ static void end_session(struct sp_conn *conn)
     struct sp_watch nothing = {0};
     sp_watches_set(&conn->conns->watches, &conn->watcher, &nothing);
     sp_jobs_drop_held(conn);
+    sp_jobs_cancel(conn);
     if (conn->session)
         conn->listener->ops->free(conn->session);
     conn->session = NULL;

@@ -70,6 +70,7 @@ struct sp_conn {
     uint64_t stalled_since_ms; /* 0: the peer takes what we send */
     uint64_t held_until_ms;    /* meaningful while something is held */
     struct sp_job *held;       /* replies held back */
+    LIST_HEAD(, sp_job) jobs;  /* all that are under way, held ones too */
     struct sp_task task;
     struct sp_source source;
     struct sp_timer timer;

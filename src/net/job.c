@@ -5,10 +5,11 @@
 #define STARTS_PER_RUN 64U
 
 struct sp_job {
-    struct sp_task task;
+    struct sp_long_task work; /* the account is only set for long ones */
+    LIST_ENTRY(sp_job) link;  /* of its connection's jobs */
     struct sp_job *held_next;
     struct sp_conn *conn;
-    struct sp_request *request; /* until the backend has it */
+    struct sp_request *request; /* until the reply is back on the loop: it may be cancelled */
     struct sp_reply *reply;     /* NULL: no memory */
     enum sp_request_type type;
     uint64_t op;
@@ -23,6 +24,14 @@ static void refuse(struct sp_conn *conn, uint64_t op, enum sp_request_type type,
     conn->listener->ops->complete(conn->session, &reply, conn->conns->loop.now_ms);
 }
 
+static void free_job(struct sp_job *job)
+{
+    LIST_REMOVE(job, link);
+    sp_request_free(job->request);
+    sp_reply_free(job->reply);
+    free(job);
+}
+
 static void give_reply(struct sp_job *job)
 {
     struct sp_conn *conn = job->conn;
@@ -34,8 +43,7 @@ static void give_reply(struct sp_job *job)
             refuse(conn, job->op, job->type, SP_NO_MEMORY, SP_S("no memory"));
         sp_conn_ready(conn);
     }
-    sp_reply_free(job->reply);
-    free(job);
+    free_job(job);
 }
 
 /* Slows the guessing of passwords. A session logs in with one request at a time, so one moment
@@ -59,8 +67,10 @@ static bool hold_back(struct sp_job *job)
 
 static void on_answered(struct sp_task *task)
 {
-    struct sp_job *job = sp_owner(task, struct sp_job, task);
+    struct sp_job *job = sp_owner(task, struct sp_job, work.task);
     struct sp_conn *conn = job->conn;
+    sp_request_free(job->request);
+    job->request = NULL;
     if (!hold_back(job)) {
         give_reply(job);
         sp_conn_settle(conn);
@@ -71,19 +81,26 @@ static void on_answered(struct sp_task *task)
 static void on_done(void *context, struct sp_request *request, struct sp_reply *reply)
 {
     struct sp_job *job = context;
-    sp_request_free(request);
+    sp_assert(request == job->request);
     job->reply = reply;
-    job->task.run = on_answered;
-    sp_loop_post(&job->conn->conns->loop, &job->task);
+    job->work.task.run = on_answered;
+    sp_loop_post(&job->conn->conns->loop, &job->work.task);
 }
 
 static void execute(struct sp_task *task)
 {
-    struct sp_job *job = sp_owner(task, struct sp_job, task);
+    struct sp_job *job = sp_owner(task, struct sp_job, work.task);
     const struct sp_backend *backend = &job->conn->conns->net->config.backend;
-    struct sp_request *request = job->request;
-    job->request = NULL;
-    backend->execute(backend->context, request, on_done, job);
+    backend->execute(backend->context, job->request, on_done, job);
+}
+
+static bool submit(struct sp_net *net, struct sp_job *job)
+{
+    const struct sp_backend *backend = &net->config.backend;
+    if (!backend->is_long(backend->context, job->request))
+        return sp_workers_submit(net->workers, &job->work.task);
+    job->work.account = job->request->mailbox.account;
+    return sp_workers_submit_long(net->workers, &job->work);
 }
 
 /* False: refused. */
@@ -96,22 +113,23 @@ static bool start(struct sp_conn *conn, struct sp_request *request)
         sp_request_free(request);
         return false;
     }
-    *job = (struct sp_job){.task.run = execute,
+    sp_peers_name(&net->peers, &conn->peer, request->peer);
+    *job = (struct sp_job){.work.task.run = execute,
                            .conn = conn,
                            .request = request,
                            .type = request->type,
                            .op = request->op};
+    LIST_INSERT_HEAD(&conn->jobs, job, link);
     conn->under_way++;
     conn->requests++;
     if (net->config.backend.is_quick(net->config.backend.context, request)) {
-        execute(&job->task);
-    } else if (!sp_workers_submit(net->workers, &job->task)) {
+        execute(&job->work.task);
+    } else if (!submit(net, job)) {
         conn->under_way--;
         sp_count(&conn->conns->counters.requests_refused, 1);
         refuse(conn, job->op, job->type, SP_UNAVAILABLE,
                SP_S("the server is busy; try again later"));
-        sp_request_free(request);
-        free(job);
+        free_job(job);
         return false;
     }
     sp_count(&conn->conns->counters.requests, 1);
@@ -152,7 +170,16 @@ void sp_jobs_drop_held(struct sp_conn *conn)
     while (conn->held) {
         struct sp_job *job = take_held(conn);
         conn->under_way--;
-        sp_reply_free(job->reply);
-        free(job);
+        free_job(job);
+    }
+}
+
+void sp_jobs_cancel(struct sp_conn *conn)
+{
+    struct sp_job *job;
+    LIST_FOREACH(job, &conn->jobs, link)
+    {
+        if (job->request)
+            atomic_store_explicit(&job->request->cancelled, true, memory_order_relaxed);
     }
 }

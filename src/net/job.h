@@ -13,5 +13,7 @@ bool sp_jobs_start(struct sp_conn *conn);
 void sp_jobs_release_held(struct sp_conn *conn, bool at_once);
 /* The session is gone: forgets the replies that were held back. */
 void sp_jobs_drop_held(struct sp_conn *conn);
+/* ... and lets what is under way know that nobody waits for it. */
+void sp_jobs_cancel(struct sp_conn *conn);
 
 #endif

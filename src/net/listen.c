@@ -140,6 +140,15 @@ static void log_refused(struct sp_acceptor *acceptor, const struct sp_listener *
     acceptor->refused_unlogged = 0;
 }
 
+/* If the socket takes it at once; a client of implicit TLS would not understand it. */
+static void say_refused(const struct sp_listener_config *config, int fd)
+{
+    const char *words = config->ops->refusal;
+    if (words && !config->implicit_tls &&
+        send(fd, words, strlen(words), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return; /* it will see the connection closed */
+}
+
 static void rest(struct sp_acceptor *acceptor, int why)
 {
     if (acceptor->resting)
@@ -174,6 +183,7 @@ static void on_events(struct sp_source *source, uint32_t events)
         const char *why_not = sp_peers_enter(&acceptor->net->peers, &peer);
         if (why_not) {
             log_refused(acceptor, listener, &peer, why_not);
+            say_refused(listener->config, fd);
             close(fd);
         } else {
             sp_conn_accept(least_loaded(acceptor), listener->config, fd, &peer);

@@ -1,6 +1,7 @@
 /* Listening sockets and the acceptor: it runs on one loop, counts who comes in, and gives each
- * connection to the loop that has the fewest. Out of file descriptors or memory it rests for a
- * quarter of a second: the connections wait in the kernel. */
+ * connection to the loop that has the fewest. Who is one too many is told so (the protocol's
+ * `refusal`) and closed. Out of file descriptors or memory it rests for a quarter of a second: the
+ * connections wait in the kernel. */
 #ifndef SP_NET_LISTEN_H
 #define SP_NET_LISTEN_H
 

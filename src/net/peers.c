@@ -71,9 +71,25 @@ void sp_peers_release(struct sp_peers *peers)
     pthread_mutex_destroy(&peers->lock);
 }
 
+static bool is_exempt(const struct sp_peers *peers, const struct sp_address *address)
+{
+    return peers->loopback_exempt && sp_address_is_loopback(address);
+}
+
 static bool is_counted(const struct sp_peers *peers, const struct sp_address *address)
 {
-    return peers->per_peer_max && !(peers->loopback_exempt && sp_address_is_loopback(address));
+    return peers->per_peer_max && !is_exempt(peers, address);
+}
+
+void sp_peers_name(const struct sp_peers *peers, const struct sp_address *address,
+                   uint8_t ret_name[16])
+{
+    memset(ret_name, 0, 16);
+    if (is_exempt(peers, address))
+        return;
+    memcpy(ret_name, address->ip, sp_address_is_v4(address) ? 16 : 8);
+    if (!sp_address_is_v4(address))
+        ret_name[15] = 1; /* of ::/64, too, not all is zero */
 }
 
 static const char *count_in(struct sp_peers *peers, const struct sp_address *address)

@@ -29,6 +29,9 @@ void sp_peers_release(struct sp_peers *peers);
 
 /* NULL: come in; otherwise why not. */
 const char *sp_peers_enter(struct sp_peers *peers, const struct sp_address *address);
+/* A peer as requests name it: all zero for one that is exempt. */
+void sp_peers_name(const struct sp_peers *peers, const struct sp_address *address,
+                   uint8_t ret_name[16]);
 void sp_peers_leave(struct sp_peers *peers, const struct sp_address *address);
 
 #endif

@@ -18,8 +18,10 @@
  *
  * Limits. Connections in all and per peer (an IPv4 address, an IPv6 /64); requests waiting for a
  * worker; bytes moved per connection and turn; time for a handshake, for a peer that takes no
- * bytes, for a close. Beyond the number of connections new ones are closed; beyond the queue a
- * request is answered SP_UNAVAILABLE at once.
+ * bytes, for a close. Beyond the number of connections new ones are told so and closed; beyond the
+ * queue a request is answered SP_UNAVAILABLE at once. What may take long has at most half of the
+ * workers, and one for an account (net/workers.h); when its session ends it is cancelled. Requests
+ * carry their peer, so that the backend can limit what one peer uses.
  *
  * Guessing passwords. The reply SP_DENIED to SP_REQ_AUTHENTICATE is held back for a second; no
  * thread waits for it.

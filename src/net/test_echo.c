@@ -106,7 +106,10 @@ static void obey(struct echo *echo, const char *line)
         ask(echo, SP_REQ_FETCH, rest);
     else if (!strcmp(word, "stuck"))
         ask(echo, SP_REQ_DELIVER, rest);
-    else if (!strcmp(word, "login"))
+    else if (!strcmp(word, "search")) {
+        ask(echo, SP_REQ_SEARCH, rest);
+        echo->next->mailbox.account.bytes[0] = (uint8_t)number;
+    } else if (!strcmp(word, "login"))
         ask(echo, SP_REQ_AUTHENTICATE, rest);
     else if (!strcmp(word, "watch"))
         echo->watch =
@@ -277,6 +280,7 @@ static void echo_shutdown(void *session, uint64_t now_ms)
 
 const struct sp_session_ops echo_ops = {
     .name = "echo",
+    .refusal = "too many\n",
     .recv_buf = echo_recv_buf,
     .recv_ack = echo_recv_ack,
     .recv_eof = echo_recv_eof,
@@ -347,10 +351,33 @@ static void *backend_main(void *context)
     return NULL;
 }
 
+/* Holds the worker, as a search does. */
+static void search(struct echo_backend *backend, const struct sp_request *request)
+{
+    bool goes_on = true;
+    pthread_mutex_lock(&backend->lock);
+    backend->searching++;
+    while (goes_on) {
+        bool cancelled = atomic_load(&request->cancelled);
+        backend->cancelled += cancelled;
+        goes_on = !cancelled && !backend->release;
+        pthread_mutex_unlock(&backend->lock);
+        usleep(1000);
+        pthread_mutex_lock(&backend->lock);
+    }
+    backend->searching--;
+    pthread_mutex_unlock(&backend->lock);
+}
+
 static void backend_execute(void *context, struct sp_request *request, sp_backend_done *done,
                             void *done_context)
 {
     struct echo_backend *backend = context;
+    pthread_mutex_lock(&backend->lock);
+    memcpy(backend->peer, request->peer, sizeof backend->peer);
+    pthread_mutex_unlock(&backend->lock);
+    if (request->type == SP_REQ_SEARCH)
+        search(backend, request);
     if (request->type == SP_REQ_FETCH || request->type == SP_REQ_DELIVER) {
         struct echo_call *call = calloc(1, sizeof *call);
         sp_assert(call);
@@ -375,6 +402,12 @@ static bool backend_is_quick(void *context, const struct sp_request *request)
     return request->type == SP_REQ_BODY_DROP;
 }
 
+static bool backend_is_long(void *context, const struct sp_request *request)
+{
+    (void)context;
+    return request->type == SP_REQ_SEARCH;
+}
+
 static void backend_session_ended(void *context, uint64_t session)
 {
     struct echo_backend *backend = context;
@@ -395,8 +428,8 @@ static void backend_set_notify(void *context, sp_backend_notify *notify, void *n
 
 struct sp_backend echo_backend_of(struct echo_backend *backend)
 {
-    return (struct sp_backend){backend, backend_execute, backend_is_quick, backend_session_ended,
-                               backend_set_notify};
+    return (struct sp_backend){backend,         backend_execute,       backend_is_quick,
+                               backend_is_long, backend_session_ended, backend_set_notify};
 }
 
 struct sp_backend echo_backend_start(struct echo_backend *backend)
@@ -430,6 +463,22 @@ void echo_backend_notify(struct echo_backend *backend, uint32_t mailbox)
     if (backend->notify)
         backend->notify(backend->notify_context, &account, mailbox);
     pthread_mutex_unlock(&backend->lock);
+}
+
+int echo_backend_searching(struct echo_backend *backend)
+{
+    pthread_mutex_lock(&backend->lock);
+    int searching = backend->searching;
+    pthread_mutex_unlock(&backend->lock);
+    return searching;
+}
+
+int echo_backend_cancelled(struct echo_backend *backend)
+{
+    pthread_mutex_lock(&backend->lock);
+    int cancelled = backend->cancelled;
+    pthread_mutex_unlock(&backend->lock);
+    return cancelled;
 }
 
 int echo_backend_ended(struct echo_backend *backend)

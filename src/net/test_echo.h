@@ -6,14 +6,11 @@
  *     quick TEXT     -> likewise, on the loop
  *     slow TEXT      -> likewise, 20 ms later by another thread
  *     stuck TEXT     -> likewise, when the test lets it go
- *     login TEXT     -> "reply denied "
- *     watch N        -> "news" at once and whenever mailbox N changes
- *     unwatch
- *     timer MS       -> "tick" after so long
- *     starttls       -> "go ahead", then a handshake, then "secured"
- *     quit           -> "bye"
- * It greets with "hello", says "eof" when the client has closed its side, and "stopping" when the
- * server stops.
+ *     search N       -> "reply ok N": of account N, keeps a worker until the test lets it go, or
+ * the session is gone login TEXT     -> "reply denied " watch N        -> "news" at once and
+ * whenever mailbox N changes unwatch timer MS       -> "tick" after so long starttls       -> "go
+ * ahead", then a handshake, then "secured" quit           -> "bye" It greets with "hello", says
+ * "eof" when the client has closed its side, and "stopping" when the server stops.
  */
 #ifndef SP_NET_TEST_ECHO_H
 #define SP_NET_TEST_ECHO_H
@@ -40,12 +37,17 @@ struct echo_backend {
     void *notify_context;
     int ended; /* sessions */
     int slow_worker_ms;
+    uint8_t peer[16]; /* of the last request */
+    int searching;    /* searches that hold a worker */
+    int cancelled;    /* searches that were */
 };
 struct sp_backend echo_backend_start(struct echo_backend *backend);
 struct sp_backend echo_backend_of(struct echo_backend *backend);
 void echo_backend_stop(struct echo_backend *backend);
 void echo_backend_release(struct echo_backend *backend); /* lets go what is stuck */
 void echo_backend_notify(struct echo_backend *backend, uint32_t mailbox);
+int echo_backend_searching(struct echo_backend *backend);
+int echo_backend_cancelled(struct echo_backend *backend);
 int echo_backend_ended(struct echo_backend *backend);
 
 extern const struct sp_session_env echo_env;

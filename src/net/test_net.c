@@ -222,6 +222,66 @@ static void test_replies_to_the_gone(void **state)
     stop();
 }
 
+/* Searches hold at most half of the workers, and one for an account: others are served. */
+static void test_long_requests(void **state)
+{
+    (void)state;
+    struct sp_server_config config = config_of();
+    config.workers = 4;
+    start_with(config);
+    struct client clients[6];
+    for (int i = 0; i < 6; i++)
+        clients[i] = greeted(0);
+    client_send(&clients[0], "search 1\n");
+    wait_until(echo_backend_searching(&backend) == 1);
+    client_send(&clients[1], "search 1\n");
+    client_send(&clients[2], "search 1\n");
+    wait_until(counters().requests_waiting == 2);
+    client_send(&clients[3], "search 2\n");
+    wait_until(echo_backend_searching(&backend) == 2);
+    client_send(&clients[4], "search 3\n");
+    wait_until(counters().requests == 5);
+    for (int i = 0; i < 10; i++) {
+        client_send(&clients[5], "req a\n");
+        client_expect(&clients[5], "reply ok a");
+    }
+    assert_int_equal(echo_backend_searching(&backend), 2);
+    assert_int_equal(counters().requests_waiting, 3);
+    /* For who is gone it does not go on. */
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(clients[0].fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    client_close(&clients[0]);
+    wait_until(echo_backend_cancelled(&backend) == 1);
+    wait_until(echo_backend_searching(&backend) == 2 && counters().requests_waiting == 2);
+    echo_backend_release(&backend);
+    for (int i = 1; i < 5; i++) {
+        char line[16];
+        snprintf(line, sizeof line, "reply ok %d", i < 3 ? 1 : i - 1);
+        client_expect(&clients[i], line);
+    }
+    for (int i = 1; i < 6; i++)
+        client_close(&clients[i]);
+    stop();
+}
+
+/* Requests name their peer, unless it is exempt. */
+static void test_peer_of_requests(void **state)
+{
+    (void)state;
+    static const uint8_t loopback[16] = {[10] = 0xff, [11] = 0xff, 127, 0, 0, 1}, nobody[16];
+    struct sp_server_config config = config_of();
+    for (int i = 0; i < 2; i++) {
+        config.loopback_exempt = i;
+        start_with(config);
+        struct client client = greeted(0);
+        client_send(&client, "req a\n");
+        client_expect(&client, "reply ok a");
+        client_close(&client);
+        assert_memory_equal(backend.peer, i ? nobody : loopback, 16);
+        stop();
+    }
+}
+
 static void test_deadlines(void **state)
 {
     (void)state;
@@ -356,6 +416,7 @@ static void test_limits(void **state)
     for (int i = 0; i < 3; i++)
         clients[i] = greeted(0);
     struct client more = client_connect(sp_server_port(server, 0));
+    client_expect(&more, "too many");
     client_expect_end(&more);
     client_close(&more);
     assert_int_equal(counters().refused, 1);
@@ -372,6 +433,7 @@ static void test_limits(void **state)
     clients[0] = greeted(0);
     clients[1] = greeted(0);
     more = client_connect(sp_server_port(server, 0));
+    client_expect(&more, "too many");
     client_expect_end(&more);
     client_close(&more);
     client_close(&clients[0]);
@@ -561,6 +623,8 @@ int main(void)
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_write_stall),
         cmocka_unit_test(test_replies_to_the_gone),
+        cmocka_unit_test(test_long_requests),
+        cmocka_unit_test(test_peer_of_requests),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_news),
         cmocka_unit_test(test_denied_logins_wait),

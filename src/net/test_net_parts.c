@@ -211,6 +211,66 @@ static void test_workers(void **state)
     sp_workers_stop(NULL);
 }
 
+struct long_load {
+    struct sp_long_task work;
+    _Atomic int *running, *most, *ran;
+    _Atomic int *of_account;
+};
+
+static void run_long_load(struct sp_task *task)
+{
+    struct long_load *load = sp_owner(task, struct long_load, work.task);
+    int now = atomic_fetch_add(load->running, 1) + 1, most = atomic_load(load->most);
+    while (now > most && !atomic_compare_exchange_weak(load->most, &most, now))
+        continue;
+    assert_int_equal(atomic_fetch_add(load->of_account, 1), 0);
+    usleep(200);
+    atomic_fetch_sub(load->of_account, 1);
+    atomic_fetch_sub(load->running, 1);
+    atomic_fetch_add(load->ran, 1);
+}
+
+static void test_long_tasks(void **state)
+{
+    (void)state;
+    static struct long_load longs[301];
+    static struct load loads[100];
+    _Atomic int running = 0, most = 0, ran = 0, of_account[3] = {0};
+    struct sp_workers *workers;
+    assert_int_equal(sp_workers_start(5, 600, &workers, NULL), SP_OK);
+    for (int i = 0; i < 300; i++) {
+        /* The first hundred are of one account: the others do not wait for them. */
+        int account = i < 100 ? 0 : i % 3;
+        longs[i] = (struct long_load){.work = {{.run = run_long_load}, {{(uint8_t)account}}},
+                                      .running = &running,
+                                      .most = &most,
+                                      .ran = &ran,
+                                      .of_account = &of_account[account]};
+        assert_true(sp_workers_submit_long(workers, &longs[i].work));
+        if (i < 100) {
+            loads[i] = (struct load){.task.run = run_load, .ran = &ran};
+            assert_true(sp_workers_submit(workers, &loads[i].task));
+        }
+    }
+    sp_workers_stop(workers); /* runs what is queued */
+    assert_int_equal(atomic_load(&ran), 400);
+    assert_int_equal(atomic_load(&most), 2);
+
+    /* Half of the queue is for them, and one thread takes them too. */
+    _Atomic bool gate = false;
+    ran = 0;
+    assert_int_equal(sp_workers_start(1, 4, &workers, NULL), SP_OK);
+    loads[0] = (struct load){.task.run = run_load, .ran = &ran, .gate = &gate};
+    assert_true(sp_workers_submit(workers, &loads[0].task));
+    for (int i = 0; i < 3; i++)
+        assert_true(sp_workers_submit_long(workers, &longs[i].work));
+    assert_false(sp_workers_submit_long(workers, &longs[3].work));
+    assert_false(sp_workers_crowded(workers));
+    atomic_store(&gate, true);
+    sp_workers_stop(workers);
+    assert_int_equal(atomic_load(&ran), 4);
+}
+
 /* ---- watches, on a loop driven by hand ---- */
 
 static int told;
@@ -326,7 +386,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_address_parse), cmocka_unit_test(test_timers),
         cmocka_unit_test(test_peers),         cmocka_unit_test(test_workers),
-        cmocka_unit_test(test_watches),
+        cmocka_unit_test(test_long_tasks),    cmocka_unit_test(test_watches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

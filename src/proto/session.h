@@ -55,7 +55,8 @@ struct sp_watch {
 };
 
 struct sp_session_ops {
-    const char *name; /* "smtp", "lmtp", "imap" */
+    const char *name;    /* "smtp", "lmtp", "imap" */
+    const char *refusal; /* said, with its line end, to a connection that is one too many */
     /* Room for input; len 0: back-pressure, read nothing now. Valid until the next call. */
     struct sp_slice_mut (*recv_buf)(void *session);
     void (*recv_ack)(void *session, size_t n, uint64_t now_ms);
@@ -78,7 +79,7 @@ struct sp_session_ops {
     struct sp_watch (*watch)(void *session);
     /* The watched mailbox changed (coalesced); the session pulls the rest with SP_REQ_SYNC. */
     void (*notify)(void *session, uint64_t now_ms);
-    /* The server stops: say so (421, BYE) and want CLOSE. */
+    /* The server stops: say so (421, BYE) and want CLOSE, once what is under way is answered. */
     void (*shutdown)(void *session, uint64_t now_ms);
     void (*free)(void *session);
 };

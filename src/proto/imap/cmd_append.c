@@ -241,6 +241,13 @@ void sp_imap_run_append(struct sp_imap *s, const struct sp_imap_extent *extent)
     begin_literal(s, parsed ? s->command.append.message : NULL, extent->literal, extent->waits);
 }
 
+/* The last n bytes of the piece have come: none may be NUL (RFC 3501, 4.3.1 and 9: CHAR8). */
+static void check_bytes(struct sp_imap_append *a, size_t n)
+{
+    if (n && memchr(a->piece.ptr + a->piece.len - n, 0, n))
+        wrong(a, "A message cannot hold NUL");
+}
+
 /* Takes what is there of the literal. False: more input, or a reply, is needed. */
 static bool read_literal(struct sp_imap *s)
 {
@@ -252,6 +259,8 @@ static bool read_literal(struct sp_imap *s)
         sp_buf_add(&a->piece, sp_slice(s->in.ptr, n));
         if (sp_buf_failed(&a->piece))
             wrong(a, "NO [UNAVAILABLE] Out of memory");
+        else
+            check_bytes(a, n);
     }
     sp_imap_consume(s, n);
     a->left -= n;
@@ -343,7 +352,9 @@ struct sp_slice_mut sp_imap_append_room(struct sp_imap *s)
 
 void sp_imap_append_ack(struct sp_imap *s, size_t n)
 {
-    sp_assert(n <= s->append->left && n <= SP_BODY_PIECE_MAX - s->append->piece.len);
-    s->append->piece.len += n;
-    s->append->left -= n;
+    struct sp_imap_append *a = s->append;
+    sp_assert(n <= a->left && n <= SP_BODY_PIECE_MAX - a->piece.len);
+    a->piece.len += n;
+    a->left -= n;
+    check_bytes(a, n);
 }

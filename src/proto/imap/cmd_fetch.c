@@ -418,7 +418,7 @@ static void on_rows(struct sp_imap *s, const struct sp_reply *reply)
 {
     struct sp_imap_fetch *fetch = s->fetch;
     uint32_t run = 0;
-    if (reply->status == SP_UNAVAILABLE && !fetch->args) {
+    if (reply->status != SP_OK && !fetch->args) {
         sp_imap_end(s); /* what was stored is stored; only the report is missing */
         return;
     }
@@ -496,7 +496,7 @@ static void on_seen(struct sp_imap *s, const struct sp_reply *reply)
     bool changed =
         reply->status == SP_OK && reply->modseq; /* or somebody else was faster, and it is news */
     if (changed)
-        sp_imap_own_change(s->selected, reply->modseq);
+        sp_imap_own_change(s->selected, reply);
     if (s->condstore)
         items |= SP_IMAP_ITEM_MODSEQ | SP_IMAP_ITEM_UID;
     for (uint32_t i = 0; changed && i < fetch->read_count; i++) {

@@ -32,45 +32,7 @@ static bool exists(const struct entry *entry)
 
 static int compare_entries(const void *a, const void *b)
 {
-    const struct entry *x = a, *y = b;
-    int order = sp_slice_cmp(x->name, y->name);
-    return order ? order : (y->info != NULL) - (x->info != NULL);
-}
-
-static size_t count_levels(struct sp_slice name)
-{
-    size_t levels = 0;
-    for (size_t i = 0; i < name.len; i++)
-        levels += name.ptr[i] == '/';
-    return levels;
-}
-
-/* All names with the levels above them, sorted, each once. */
-static bool gather(const struct sp_reply *reply, struct sp_arena *arena,
-                   struct entries *ret_entries)
-{
-    size_t total = 0;
-    for (uint32_t i = 0; i < reply->mailboxes_count; i++)
-        total += 1 + count_levels(reply->mailboxes[i].name);
-    struct entries all = {sp_arena_array(arena, total, sizeof *all.ptr), 0};
-    if (!all.ptr)
-        return false;
-    for (uint32_t i = 0; i < reply->mailboxes_count; i++) {
-        const struct sp_mailbox_info *info = &reply->mailboxes[i];
-        all.ptr[all.count++] = (struct entry){.name = info->name, .info = info};
-        for (size_t at = 1; at < info->name.len; at++)
-            if (info->name.ptr[at] == '/')
-                all.ptr[all.count++] = (struct entry){.name = sp_slice_sub(info->name, 0, at)};
-    }
-    if (all.count)
-        qsort(all.ptr, all.count, sizeof *all.ptr, compare_entries);
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < all.count; i++)
-        if (!kept || !sp_slice_eq(all.ptr[kept - 1].name, all.ptr[i].name))
-            all.ptr[kept++] = all.ptr[i];
-    all.count = kept;
-    *ret_entries = all;
-    return true;
+    return sp_slice_cmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
 }
 
 static struct entry *find(struct entries all, struct sp_slice name)
@@ -88,6 +50,55 @@ static struct entry *find(struct entries all, struct sp_slice name)
             high = middle;
     }
     return NULL;
+}
+
+/* The levels above the i-th of the sorted names that no name stands for, and that the name before
+ * it has not brought: added to ret, if that is not NULL. Returns how many. */
+static uint32_t add_parents(struct entries names, uint32_t i, struct entry *ret)
+{
+    struct sp_slice name = names.ptr[i].name,
+                    before = i ? names.ptr[i - 1].name : (struct sp_slice){0};
+    uint32_t count = 0;
+    for (size_t at = 1; at < name.len; at++) {
+        struct sp_slice parent = sp_slice_sub(name, 0, at);
+        if (name.ptr[at] != '/' ||
+            sp_slice_eq(sp_slice_sub(before, 0, at + 1), sp_slice_sub(name, 0, at + 1)) ||
+            find(names, parent))
+            continue;
+        if (ret)
+            ret[count] = (struct entry){.name = parent};
+        count++;
+    }
+    return count;
+}
+
+/* All names and the levels above them, sorted, each once. */
+static bool gather(const struct sp_reply *reply, struct sp_arena *arena,
+                   struct entries *ret_entries)
+{
+    struct entries names = {sp_arena_array(arena, reply->mailboxes_count, sizeof *names.ptr),
+                            reply->mailboxes_count};
+    if (!names.ptr)
+        return false;
+    for (uint32_t i = 0; i < names.count; i++)
+        names.ptr[i] =
+            (struct entry){.name = reply->mailboxes[i].name, .info = &reply->mailboxes[i]};
+    if (names.count)
+        qsort(names.ptr, names.count, sizeof *names.ptr, compare_entries);
+    size_t total = names.count;
+    for (uint32_t i = 0; i < names.count; i++)
+        total += add_parents(names, i, NULL);
+    struct entries all = {sp_arena_array(arena, total, sizeof *all.ptr), names.count};
+    if (!all.ptr)
+        return false;
+    if (names.count)
+        memcpy(all.ptr, names.ptr, names.count * sizeof *names.ptr);
+    for (uint32_t i = 0; i < names.count; i++)
+        all.count += add_parents(names, i, all.ptr + all.count);
+    if (all.count)
+        qsort(all.ptr, all.count, sizeof *all.ptr, compare_entries);
+    *ret_entries = all;
+    return true;
 }
 
 static bool is_selected(const struct entry *entry, const struct sp_imap_list_args *list)

@@ -169,9 +169,24 @@ void sp_imap_run_status(struct sp_imap *s)
 
 /* ---- The rest ---- */
 
+/* One's own mailbox is closed first: its news would end the session, where the client waits for
+ * the answer. */
+static void on_deleted(struct sp_imap *s)
+{
+    const struct sp_imap_selected *selected = s->selected;
+    if (selected &&
+        sp_slice_eq(sp_slice(selected->name, selected->name_len), s->command.mailbox.name)) {
+        sp_imap_unselect(s);
+        sp_buf_add(&s->out, SP_S("* OK [CLOSED] The mailbox was deleted\r\n"));
+    }
+    sp_imap_finish_ok(s);
+}
+
 static void on_managed(struct sp_imap *s, const struct sp_reply *reply)
 {
-    if (reply->status == SP_OK)
+    if (reply->status == SP_OK && s->command.verb == SP_IMAP_DELETE)
+        on_deleted(s);
+    else if (reply->status == SP_OK)
         sp_imap_finish_ok(s);
     else
         sp_imap_refuse(s, reply, "NONEXISTENT");

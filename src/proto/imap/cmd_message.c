@@ -5,6 +5,8 @@
 
 #include <inttypes.h>
 
+#define GONE " Some of the messages no longer exist\r\n"
+
 static bool is_writable(struct sp_imap *s)
 {
     if (!s->selected->read_only)
@@ -68,18 +70,24 @@ static void on_store(struct sp_imap *s, const struct sp_reply *reply)
         sp_imap_refuse_selected(s, reply);
         return;
     }
-    struct sp_buf *final = sp_imap_final(s);
-    sp_buf_add(final, SP_S("OK"));
     if (!sp_imap_resolve(s, store->set, &uids))
         return;
+    /* Others may have expunged some: what is left is stored and told. A client that wants to hear
+     * of nothing is spared that too (RFC 2180, 4.2). */
+    bool gone = !s->command.uid && !store->silent && reply->missing;
+    struct sp_buf *final = sp_imap_final(s);
+    sp_buf_add_str(final, gone ? "NO" : "OK");
     if (!add_modified(s, final, reply->failed) || !without(&s->arena, uids, reply->failed, &uids)) {
         sp_imap_abandon(s, NULL);
         return;
     }
-    sp_buf_add_str(final, s->command.uid ? " UID STORE completed\r\n" : " STORE completed\r\n");
+    if (gone)
+        sp_buf_add_str(final, reply->failed.count ? GONE : " [EXPUNGEISSUED]" GONE);
+    else
+        sp_buf_add_str(final, s->command.uid ? " UID STORE completed\r\n" : " STORE completed\r\n");
     unsigned items =
         (store->silent ? 0 : SP_IMAP_ITEM_FLAGS) | (s->condstore ? SP_IMAP_ITEM_MODSEQ : 0);
-    sp_imap_own_change(s->selected, reply->modseq);
+    sp_imap_own_change(s->selected, reply);
     if (items && uids.count)
         sp_imap_report_flags(s, uids, items, reply->modseq);
     else
@@ -191,6 +199,10 @@ static void on_copy(struct sp_imap *s, const struct sp_reply *reply)
         sp_imap_refuse(s, reply, "TRYCREATE");
         return;
     }
+    if (reply->missing) { /* nothing was copied: another session expunged some of them */
+        sp_imap_finish(s, "NO [EXPUNGEISSUED] Some of the messages no longer exist");
+        return;
+    }
     if (sp_slice_eq(sp_slice(s->selected->name, s->selected->name_len), s->command.copy.name))
         s->selected->news = true; /* into the mailbox itself */
     if (s->command.verb == SP_IMAP_MOVE) {
@@ -220,6 +232,7 @@ void sp_imap_run_copy(struct sp_imap *s)
     if (!request)
         return;
     request->copy.move = move;
+    request->copy.whole = !s->command.uid; /* a UID that is not there is no mistake */
     request->name = sp_arena_copy(&request->arena, s->command.copy.name);
     if ((request->name.ptr || !s->command.copy.name.len) && sp_imap_request_ranges(request, uids))
         sp_imap_submit(s, request, on_copy);

@@ -49,6 +49,13 @@ static void add_number(struct sp_buf *out, uint32_t number)
 
 /* ---- SEARCH ---- */
 
+static void add_modseq(struct sp_buf *out, uint64_t modseq)
+{
+    sp_buf_add(out, SP_S(" (MODSEQ "));
+    sp_buf_add_decimal(out, modseq);
+    sp_buf_add_byte(out, ')');
+}
+
 static void tell_search(struct sp_imap *s, struct sp_uid_ranges numbers, uint64_t modseq)
 {
     sp_buf_add(&s->out, SP_S("* SEARCH"));
@@ -56,11 +63,8 @@ static void tell_search(struct sp_imap *s, struct sp_uid_ranges numbers, uint64_
         for (uint64_t n = numbers.ptr[i].first; n <= numbers.ptr[i].last && !sp_buf_failed(&s->out);
              n++)
             add_number(&s->out, (uint32_t)n);
-    if (modseq && numbers.count) {
-        sp_buf_add(&s->out, SP_S(" (MODSEQ "));
-        sp_buf_add_decimal(&s->out, modseq);
-        sp_buf_add_byte(&s->out, ')');
-    }
+    if (modseq && numbers.count)
+        add_modseq(&s->out, modseq);
     sp_buf_add(&s->out, SP_S("\r\n"));
 }
 
@@ -195,12 +199,16 @@ static void on_sort(struct sp_imap *s, const struct sp_reply *reply)
         sp_imap_refuse_selected(s, reply);
         return;
     }
+    bool any = false;
     sp_buf_add(&s->out, SP_S("* SORT"));
     for (uint32_t i = 0; i < reply->uids_count; i++) {
         uint32_t number = to_number(s, reply->uids[i]);
         if (number)
             add_number(&s->out, number);
+        any |= number != 0;
     }
+    if (any && s->command.search->has_modseq && reply->modseq)
+        add_modseq(&s->out, reply->modseq);
     sp_buf_add(&s->out, SP_S("\r\n"));
     sp_imap_finish_ok(s);
 }

@@ -47,7 +47,7 @@ static const struct {
     {"Old", 0, true, false, false}, /* subscribed, not there */
 };
 
-static struct sp_fake_mailbox *add_mailbox(struct sp_fake_mail *mail, struct sp_slice name)
+struct sp_fake_mailbox *sp_fake_add_mailbox(struct sp_fake_mail *mail, struct sp_slice name)
 {
     mail->mailboxes =
         realloc(mail->mailboxes, (mail->mailboxes_count + 1) * sizeof *mail->mailboxes);
@@ -65,7 +65,7 @@ void sp_fake_mail_reset(struct sp_fake_mail *mail)
     sp_fake_mail_release(mail);
     mail->modseq = 1;
     for (size_t i = 0; i < sizeof start / sizeof start[0]; i++) {
-        struct sp_fake_mailbox *mailbox = add_mailbox(mail, sp_slice_str(start[i].name));
+        struct sp_fake_mailbox *mailbox = sp_fake_add_mailbox(mail, sp_slice_str(start[i].name));
         mailbox->special_use = start[i].special_use;
         mailbox->subscribed = start[i].subscribed;
         mailbox->exists = start[i].exists;
@@ -223,6 +223,18 @@ static void new_ranges(struct sp_reply *reply, struct sp_uid_ranges *ranges, siz
     sp_assert(ranges->ptr);
 }
 
+static uint64_t highest_modseq(const struct sp_fake_mailbox *mailbox)
+{
+    uint64_t highest = 1;
+    for (uint32_t i = 0; i < mailbox->messages_count; i++)
+        if (highest < mailbox->messages[i].modseq)
+            highest = mailbox->messages[i].modseq;
+    for (uint32_t i = 0; i < mailbox->gone_count; i++)
+        if (highest < mailbox->gone[i].modseq)
+            highest = mailbox->gone[i].modseq;
+    return highest;
+}
+
 static void fill_info(const struct sp_fake_mail *mail, struct sp_reply *reply,
                       const struct sp_fake_mailbox *mailbox, struct sp_mailbox_info *info)
 {
@@ -231,7 +243,7 @@ static void fill_info(const struct sp_fake_mail *mail, struct sp_reply *reply,
                                  .name = sp_arena_copy(&reply->arena, sp_slice_str(mailbox->name)),
                                  .uidvalidity = mailbox->uidvalidity,
                                  .uidnext = mailbox->uidnext,
-                                 .highestmodseq = mail->modseq,
+                                 .highestmodseq = highest_modseq(mailbox),
                                  .messages = mailbox->messages_count,
                                  .special_use = mailbox->special_use,
                                  .subscribed = mailbox->subscribed,
@@ -409,7 +421,7 @@ static enum sp_status manage(struct sp_fake_mail *mail, const struct sp_request 
     if (request->type == SP_REQ_MAILBOX_CREATE) {
         if (there)
             return SP_EXISTS;
-        mailbox = mailbox ? mailbox : add_mailbox(mail, request->name);
+        mailbox = mailbox ? mailbox : sp_fake_add_mailbox(mail, request->name);
         mailbox->exists = true;
         mailbox->special_use = request->manage.special_use;
         one_mailbox(mail, reply, mailbox);
@@ -482,6 +494,17 @@ static enum sp_status fetch(struct sp_fake_mail *mail, struct sp_fake_mailbox *m
     return SP_OK;
 }
 
+/* How many UIDs of the ranges are not there. */
+static uint64_t missing(const struct sp_fake_mailbox *mailbox, struct sp_uid_ranges ranges)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < ranges.count; i++)
+        count += (uint64_t)ranges.ptr[i].last - ranges.ptr[i].first + 1;
+    for (uint32_t i = 0; i < mailbox->messages_count; i++)
+        count -= in_ranges(ranges, mailbox->messages[i].uid);
+    return count;
+}
+
 static enum sp_status store(struct sp_fake_mail *mail, struct sp_fake_mailbox *mailbox,
                             const struct sp_request *request, struct sp_reply *reply)
 {
@@ -489,6 +512,8 @@ static enum sp_status store(struct sp_fake_mail *mail, struct sp_fake_mailbox *m
     if (!flag_bits(mailbox, &request->store.flags, &bits))
         return SP_LIMIT;
     new_ranges(reply, &reply->failed, mailbox->messages_count);
+    reply->previous_modseq = highest_modseq(mailbox);
+    reply->missing = missing(mailbox, request->ranges);
     for (uint32_t i = 0; i < mailbox->messages_count; i++) {
         struct sp_fake_message *message = &mailbox->messages[i];
         if (!in_ranges(request->ranges, message->uid))
@@ -536,6 +561,9 @@ static enum sp_status copy(struct sp_fake_mail *mail, struct sp_fake_mailbox *ma
     uint32_t count = mailbox->messages_count;
     if (!target || !target->exists)
         return SP_NOT_FOUND;
+    reply->missing = request->copy.whole ? missing(mailbox, request->ranges) : 0;
+    if (reply->missing)
+        return SP_OK;
     new_ranges(reply, &reply->ranges, count);
     new_ranges(reply, &reply->new_ranges, count);
     for (uint32_t i = 0; i < count; i++) {

@@ -67,7 +67,9 @@ struct sp_reply *sp_fake_mail_answer(struct sp_fake_mail *mail, const struct sp_
 /* One line that says what a request asks for. */
 void sp_fake_mail_describe(const struct sp_request *request, struct sp_buf *log);
 
-/* What others do meanwhile. NULL: no such mailbox. */
+/* What others do meanwhile. */
+struct sp_fake_mailbox *sp_fake_add_mailbox(struct sp_fake_mail *mail, struct sp_slice name);
+/* NULL: no such mailbox. */
 struct sp_fake_mailbox *sp_fake_mailbox(struct sp_fake_mail *mail, const char *name);
 void sp_fake_add_message(struct sp_fake_mail *mail, struct sp_fake_mailbox *mailbox,
                          struct sp_slice bytes, uint64_t flags, struct sp_date date);

@@ -15,10 +15,14 @@
  * \Recent is not kept: it cannot be told truly to more than one session, and RFC 9051 has dropped
  * it. `0 RECENT` is what a client hears; SEARCH RECENT and NEW find nothing, OLD everything.
  *
- * Back-pressure. FETCH asks for the next part of its answer when the last has nearly been sent. A
- * literal above SP_SECTION_PIECE_MAX is sent in pieces; when one of them cannot be had the
- * connection is closed, since a literal cannot be taken back. A body that is missing as a whole is
- * left out, and the tagged response is NO [UNAVAILABLE].
+ * The end. When the server stops, or the selected mailbox has been deleted by somebody else, BYE
+ * comes behind the tagged response of the command that runs: a client that is not told that its
+ * APPEND succeeded would do it again.
+ *
+ * Back-pressure. News in IDLE waits while the client does not read. FETCH asks for the next part of
+ * its answer when the last has nearly been sent. A literal above SP_SECTION_PIECE_MAX is sent in
+ * pieces; when one of them cannot be had the connection is closed, since a literal cannot be taken
+ * back. A body that is missing as a whole is left out, and the tagged response is NO [UNAVAILABLE].
  *
  * What is read sets \Seen after it has been sent, not before: the flags follow in a FETCH response
  * of their own, before the tagged one. A client that was refused a body, or lost its connection,
@@ -45,6 +49,7 @@
     65536U /* bytes of a command with its literals, APPEND messages not counted */
 #define SP_IMAP_COMMAND_PREAUTH_MAX 8192U  /* ... before authentication */
 #define SP_IMAP_LITERAL_PREAUTH_MAX 1024U  /* bytes of a literal before authentication */
+#define SP_IMAP_TAG_MAX             128U   /* bytes of a tag: each answer repeats it */
 #define SP_IMAP_NESTING_MAX         50U    /* SEARCH keys within keys */
 #define SP_IMAP_SET_ITEMS_MAX       10000U /* of a sequence set */
 #define SP_IMAP_SECTIONS_MAX        50U    /* BODY[...] items in one FETCH */

@@ -126,7 +126,9 @@ static bool take_while(struct sp_imap_parse *p, bool (*is)(uint8_t), struct sp_s
 
 bool sp_imap_take_tag(struct sp_imap_parse *p, struct sp_slice *ret_tag)
 {
-    return take_while(p, is_tag_char, ret_tag) || sp_imap_wrong(p, "Missing tag");
+    if (!take_while(p, is_tag_char, ret_tag))
+        return sp_imap_wrong(p, "Missing tag");
+    return ret_tag->len <= SP_IMAP_TAG_MAX || sp_imap_wrong(p, "Tag is too long");
 }
 
 bool sp_imap_take_atom(struct sp_imap_parse *p, struct sp_slice *ret_atom)
@@ -445,7 +447,7 @@ static bool take_mark(struct sp_imap_parse *p, uint8_t byte)
     return sp_imap_skip(p, byte) || sp_imap_wrong(p, "Malformed date");
 }
 
-/* d-Mon-yyyy */
+/* d-Mon-yyyy: a day that the calendar has */
 static bool take_day(struct sp_imap_parse *p, int *ret_year, int *ret_month, int *ret_day)
 {
     int month = 0;
@@ -458,7 +460,11 @@ static bool take_day(struct sp_imap_parse *p, int *ret_year, int *ret_month, int
         return sp_imap_wrong(p, "Malformed date");
     advance(p, 3);
     *ret_month = month;
-    return take_mark(p, '-') && take_digits(p, 4, 4, ret_year);
+    if (!take_mark(p, '-') || !take_digits(p, 4, 4, ret_year))
+        return false;
+    struct sp_civil civil;
+    sp_unix_to_civil(sp_civil_to_unix(*ret_year, month, *ret_day, 0, 0, 0), &civil);
+    return civil.day == *ret_day || sp_imap_wrong(p, "Malformed date");
 }
 
 bool sp_imap_take_date(struct sp_imap_parse *p, uint64_t *ret_days)

@@ -15,6 +15,7 @@ struct sp_imap_parse {
     const char *error; /* a static string; NULL: so far so good */
     bool bad_charset;  /* the error is a charset that is not known */
     bool bad_name;     /* the error is a mailbox name that cannot be: NO, not BAD */
+    bool bad_use;      /* ... or a special use that is not known */
     unsigned depth;    /* of nesting, where there is any */
 };
 
@@ -40,6 +41,7 @@ bool sp_imap_take(struct sp_imap_parse *p, uint8_t byte);
 bool sp_imap_take_space(struct sp_imap_parse *p);
 /* Nothing but blanks may follow. */
 bool sp_imap_take_end(struct sp_imap_parse *p);
+/* At most SP_IMAP_TAG_MAX bytes. */
 bool sp_imap_take_tag(struct sp_imap_parse *p, struct sp_slice *ret_tag);
 bool sp_imap_take_atom(struct sp_imap_parse *p, struct sp_slice *ret_atom);
 /* Letters, digits, '.', '-' and '=': the names of commands and items. */

@@ -63,7 +63,7 @@ static bool parse_create(struct sp_imap_parse *p, struct sp_imap_command *comman
             return false;
         uint32_t use = sp_imap_special_use(sp_slice(start, name.len + 1));
         if (!use) {
-            p->bad_name = true;
+            p->bad_use = true;
             return sp_imap_wrong(p, "Unknown special use");
         }
         command->mailbox.special_use |= use;

@@ -41,11 +41,20 @@ void sp_imap_abort(struct sp_imap *s)
     s->sent = 0;
 }
 
+static void send_final(struct sp_imap *s)
+{
+    sp_buf_add(&s->out, sp_buf_slice(&s->final));
+    if (sp_buf_failed(&s->final))
+        s->out.failed = true;
+    sp_buf_release(&s->final);
+}
+
 void sp_imap_bye(struct sp_imap *s, const char *text)
 {
     if (s->phase == SP_IMAP_CLOSED)
         return;
     if (!sp_imap_in_literal(s)) { /* where it would be taken for the literal */
+        send_final(s);            /* what has been done must not be done again */
         sp_buf_add_str(&s->out, "* BYE ");
         sp_buf_add_str(&s->out, text);
         sp_buf_add_str(&s->out, "\r\n");
@@ -234,10 +243,7 @@ void sp_imap_conclude(struct sp_imap *s)
 {
     if (s->phase == SP_IMAP_CLOSED)
         return;
-    sp_buf_add(&s->out, sp_buf_slice(&s->final));
-    if (sp_buf_failed(&s->final))
-        s->out.failed = true;
-    sp_buf_release(&s->final);
+    send_final(s);
     sp_imap_fetch_release(s);
     sp_imap_append_free(s);
     sp_arena_release(&s->arena);
@@ -300,6 +306,8 @@ static void parse_and_run(struct sp_imap *s, const struct sp_imap_extent *extent
         sp_imap_finish(s, "NO [BADCHARSET (UTF-8 US-ASCII)] Only UTF-8 and US-ASCII are supported");
     else if (p.bad_name && s->authenticated)
         sp_imap_finish(s, "NO [CANNOT] The name cannot be used");
+    else if (p.bad_use && s->authenticated)
+        sp_imap_finish(s, "NO [USEATTR] Unknown special use");
     else
         sp_imap_bad(s, p.error);
 }
@@ -391,13 +399,18 @@ static void pump(struct sp_imap *s)
             sp_imap_abort(s);
             break;
         }
+        if (s->stopping && s->phase != SP_IMAP_RUNNING)
+            sp_imap_bye(s, "Server is shutting down");
         switch (s->phase) {
         case SP_IMAP_READING:
             going = sp_imap_unsent(s) < SP_IMAP_OUT_LOW && read_command(s);
             break;
         case SP_IMAP_SASL:
+            going = read_line(s);
+            break;
         case SP_IMAP_IDLING:
             going = read_line(s);
+            sp_imap_idle_news(s);
             break;
         case SP_IMAP_APPENDING:
             sp_imap_append_input(s);
@@ -561,8 +574,6 @@ static void notify(void *session, uint64_t now_ms)
     if (!s->selected)
         return;
     s->selected->news = true;
-    if (s->phase == SP_IMAP_IDLING)
-        sp_imap_idle_news(s);
     pump(s);
 }
 
@@ -570,7 +581,8 @@ static void shutdown_session(void *session, uint64_t now_ms)
 {
     struct sp_imap *s = session;
     s->active_ms = now_ms;
-    sp_imap_bye(s, "Server is shutting down");
+    s->stopping = true;
+    pump(s);
 }
 
 void *sp_imap_new(const struct sp_session_env *env, const struct sp_session_peer *peer,
@@ -611,6 +623,7 @@ static void free_session(void *session)
 
 const struct sp_session_ops sp_imap_ops = {
     .name = "imap",
+    .refusal = "* BYE [UNAVAILABLE] Too many connections, please try again later\r\n",
     .recv_buf = recv_buf,
     .recv_ack = recv_ack,
     .recv_eof = recv_eof,

@@ -54,7 +54,8 @@ struct sp_imap {
     enum sp_imap_phase phase;
     bool authenticated;
     bool condstore;
-    bool eof; /* the client has closed its side */
+    bool eof;      /* the client has closed its side */
+    bool stopping; /* the server stops: BYE as soon as the command that runs is answered */
     struct sp_uuid account;
     uint64_t started_ms, active_ms;
     unsigned bad_count;
@@ -120,8 +121,8 @@ void sp_imap_bad(struct sp_imap *s, const char *why);
 void sp_imap_refuse(struct sp_imap *s, const struct sp_reply *reply, const char *not_found);
 /* The same for requests about the selected mailbox, which cannot be missing. */
 void sp_imap_refuse_selected(struct sp_imap *s, const struct sp_reply *reply);
-/* "* BYE text", then close. Within a literal there is no saying that: what is there is sent, and
- * the connection closed. */
+/* "* BYE text", then close; before it the response that sp_imap_final holds, if any. Within a
+ * literal there is no saying that: what is there is sent, and the connection closed. */
 void sp_imap_bye(struct sp_imap *s, const char *text);
 /* Closes at once; nothing more is sent. */
 void sp_imap_abort(struct sp_imap *s);
@@ -143,13 +144,13 @@ void sp_imap_add_capability(const struct sp_imap *s, struct sp_buf *buf);
 void sp_imap_unselect(struct sp_imap *s);
 /* Tells of what is pending, asks for what is new; then concludes the command. */
 void sp_imap_news(struct sp_imap *s);
-/* In IDLE. */
+/* In IDLE: the same, if there is room for it in the output. */
 void sp_imap_idle_news(struct sp_imap *s);
 /* Takes over the keyword list of a reply; tells the client when it has grown and `tell`. */
 bool sp_imap_learn_keywords(struct sp_imap *s, const struct sp_reply *reply, bool tell);
 void sp_imap_tell_flags(struct sp_imap *s);
-/* The session made the change with this MODSEQ, and the client knows of it. */
-void sp_imap_own_change(struct sp_imap_selected *selected, uint64_t modseq);
+/* The session made the change that this reply to a STORE tells of, and the client knows of it. */
+void sp_imap_own_change(struct sp_imap_selected *selected, const struct sp_reply *reply);
 /* The client was shown the flags of every message that the change with this MODSEQ touched. */
 void sp_imap_told(struct sp_imap_selected *selected, uint64_t modseq);
 /* Messages are gone; told at once, since the command allows it. False: no memory, the session has

@@ -99,13 +99,13 @@ void sp_imap_enable_condstore(struct sp_imap *s)
                     (unsigned long long)s->selected->modseq);
 }
 
-/* Only if it follows directly on what was known: between the two somebody else may have changed the
- * same messages, and their MODSEQ, being that of the last change, would not show it. Otherwise the
- * change is told as news, harmlessly. */
-void sp_imap_own_change(struct sp_imap_selected *selected, uint64_t modseq)
+/* Only if it follows directly on what was known of the mailbox: between the two somebody else may
+ * have changed the same messages, and their MODSEQ, being that of the last change, would not show
+ * it. Otherwise the change is told as news, harmlessly. */
+void sp_imap_own_change(struct sp_imap_selected *selected, const struct sp_reply *reply)
 {
-    if (modseq == selected->modseq + 1)
-        selected->modseq = modseq;
+    if (reply->modseq > selected->modseq && reply->previous_modseq <= selected->modseq)
+        selected->modseq = reply->modseq;
 }
 
 void sp_imap_told(struct sp_imap_selected *selected, uint64_t modseq)
@@ -353,6 +353,9 @@ void sp_imap_news(struct sp_imap *s)
 void sp_imap_idle_news(struct sp_imap *s)
 {
     if (!s->selected || s->handler || s->phase != SP_IMAP_IDLING)
+        return;
+    /* For a client that does not read the news waits: it would pile up here. */
+    if (sp_imap_unsent(s) >= SP_IMAP_OUT_LOW)
         return;
     if (s->selected->gone_count && !tell_gone(s))
         return;

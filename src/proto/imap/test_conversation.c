@@ -99,6 +99,9 @@ static void hook(void *user, struct sp_slice name)
     else if (strcmp(text, "add") == 0)
         sp_fake_add_message(&world->mail, inbox, SP_S("Subject: new\r\n\r\n"), 0,
                             (struct sp_date){0});
+    else if (strcmp(text, "elsewhere") == 0)
+        sp_fake_add_message(&world->mail, sp_fake_mailbox(&world->mail, "Work"), SP_S("\r\n"), 0,
+                            (struct sp_date){0});
     else if (strcmp(text, "lose") == 0)
         inbox->messages[1].lost = true;
     else if (strcmp(text, "protect") == 0)

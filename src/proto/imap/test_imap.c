@@ -71,6 +71,8 @@ static const struct conversation before_login[] = {
      "C: a LOGIN {1025+}\nS: a BAD Command is too long\nS: * BYE Command is too long\n! close\n"},
     {"timeout", GREETING
      "! tick 179000\n! open\n! tick 2000\nS: * BYE Autologout; idle for too long\n! close\n"},
+    {"long tags", GREETING "C= \\{128}t NOOP\\r\\n\nS= \\{128}t OK NOOP completed\\r\\n\n"
+                           "C= \\{129}t NOOP\\r\\n\nS: * BAD Tag is too long\n" LOGOUT},
     {"shutdown", GREETING "! shutdown\nS: * BYE Server is shutting down\n! close\n"},
     {"end of input", GREETING "C: a NOOP\nS: a OK NOOP completed\nC= b NO\n! eof\n! close\n"},
     {"login unavailable",
@@ -185,7 +187,7 @@ static const struct conversation mailboxes[] = {
            "C: b LIST \"\" Sent\nS: * LIST (\\HasNoChildren \\Sent \\Archive) \"/\" \"Sent\"\nS: b "
            "OK LIST completed\n"
            "C: c CREATE INBOX\nS: c NO [ALREADYEXISTS] There is such a mailbox already\n"
-           "C: c CREATE x (USE (\\Frob))\nS: c NO [CANNOT] The name cannot be used\n"
+           "C: c CREATE x (USE (\\Frob))\nS: c NO [USEATTR] Unknown special use\n"
            "C: d SUBSCRIBE Sent\nS: d OK SUBSCRIBE completed\nC: d UNSUBSCRIBE Sent\nS: d OK "
            "UNSUBSCRIBE completed\n"
            "C: e RENAME Sent \"Sent &- more\"\nS: e OK RENAME completed\n"
@@ -206,7 +208,17 @@ static const struct conversation mailboxes[] = {
             "S: * STATUS \"INBOX\" (MESSAGES 2)\nS: e OK STATUS completed\n" LOGOUT},
     {"the mailbox goes",
      SELECT "C: c DELETE Work\nS: c OK DELETE completed\n! hook delete\n! notify\n"
-            "C: d NOOP\nS: * BYE The selected mailbox is no longer there\n! close\n"},
+            "C: d NOOP\nS: d OK NOOP completed\n"
+            "S: * BYE The selected mailbox is no longer there\n! close\n"},
+    {"the mailbox goes, and an APPEND to another succeeds",
+     SELECT "! hook delete\n! notify\nC: c APPEND Work {1+}\nC: x\n"
+            "S: c OK [APPENDUID 1004 1] APPEND completed\n"
+            "S: * BYE The selected mailbox is no longer there\n! close\n"},
+    {"the selected mailbox is deleted",
+     LOGIN "C: b SELECT Work\nS* * FLAGS *\nS* * OK *\nS: * 0 EXISTS\nS: * 0 RECENT\n"
+           "S* * OK *\nS* * OK *\nS* * OK *\nS* b OK *\n"
+           "C: c DELETE Work\nS: * OK [CLOSED] The mailbox was deleted\nS: c OK DELETE completed\n"
+           "! notify\nC: d CHECK\nS: d BAD Select a mailbox first\n" LOGOUT},
 };
 
 static const struct conversation appends[] = {
@@ -255,6 +267,7 @@ static const struct conversation appends[] = {
      "C: d APPEND INBOX (\\Frob) {5+}\nC: hello\nS: d BAD Unknown system flag\n"
      "C: e APPEND \"&&\" {5+}\nC: hello\nS: e NO [CANNOT] The name cannot be used\n"
      "C: f APPEND INBOX \"99-Jan-2026 00:00:00 +0000\" {5+}\nC: hello\nS: f BAD Malformed date\n"
+     "C: f APPEND INBOX \"31-Feb-2026 00:00:00 +0000\" {5+}\nC: hello\nS: f BAD Malformed date\n"
      "C: g APPEND INBOX {5+}\nC: hello there\nS: g BAD Unexpected argument\n"
      "C: h APPEND INBOX {5+}\nC: hello (\\Frob) {3+}\nC: abc (\\Seen) {1+}\nC: x\nS: h BAD Unknown "
      "system flag\n"
@@ -265,6 +278,19 @@ static const struct conversation appends[] = {
      "R* authenticate\nR: body-put body=0 bytes=5\nR: body-drop body=1 bytes=0\nR: body-put body=0 "
      "bytes=5\n"
      "R: body-drop body=2 bytes=0\n"},
+    {"NUL in a message",
+     LOGIN "C= b APPEND INBOX {5+}\\r\\nhe\\0lo\\r\\n\nS: b BAD A message cannot hold NUL\n"
+           "C= c APPEND INBOX {300000+}\\r\\n\\{299999}x\\0\\r\\n\nS: c BAD A message cannot hold "
+           "NUL\n" LOGOUT "R* authenticate\nR: body-put body=0 bytes=262144\n"
+           "R: body-drop body=1 bytes=0\n"},
+    {"shutdown waits for what is under way",
+     LOGIN "! hold\nC: b APPEND INBOX {5+}\nC: hello\nC: c APPEND INBOX {5+}\nC: hello\n! wait\n"
+           "! shutdown\n! open\n! release\nS: b OK [APPENDUID 1001 8] APPEND completed\n"
+           "S: * BYE Server is shutting down\n! close\n"
+           "R* authenticate\nR: append INBOX [body=0 bytes=5 flags=0]\n"},
+    {"shutdown does not wait for the rest of a message",
+     LOGIN "C= b APPEND INBOX {5+}\\r\\nhel\n! shutdown\nS: * BYE Server is shutting down\n"
+           "! close\nR* authenticate\n"},
     {"a body that is not taken",
      LOGIN "! hook fail body-put nospace\nC: b APPEND INBOX {600000+}\nC= \\{600000}x\nC:\n"
            "S: b NO [UNAVAILABLE] Temporarily unavailable, please try again later\n" LOGOUT},

@@ -157,12 +157,81 @@ static void test_idle(void **state)
     sp_fake_mail_release(&mail);
 }
 
+/* Of a client in IDLE that does not read: news stops coming to it, and comes when it reads again.
+ */
+static void test_idle_unread(void **state)
+{
+    static const char commands[] =
+        "a LOGIN alice@example.org secret\r\nb SELECT INBOX\r\ne IDLE\r\n";
+    struct sp_fake_mail mail;
+    struct sp_buf said;
+    failing = UINT32_MAX;
+    sp_fake_mail_init(&mail);
+    sp_fake_mail_reset(&mail);
+    sp_buf_init(&said, 4U << 20);
+    void *session = sp_imap_new(&env, &peer, 0);
+    drive(session, &mail, &said);
+    say(session, &mail, SP_S(commands), &said);
+    for (unsigned i = 0; i < 10000; i++) {
+        sp_fake_set_flags(&mail, sp_fake_mailbox(&mail, "INBOX"), 4, i % 2 ? 0 : SP_FLAG_DRAFT);
+        sp_imap_ops.notify(session, 0);
+        for (struct sp_request *request; (request = sp_imap_ops.next(session));) {
+            struct sp_reply *reply = sp_fake_mail_answer(&mail, request);
+            sp_request_free(request);
+            sp_imap_ops.complete(session, reply, 0);
+            sp_reply_free(reply);
+        }
+        assert_true(sp_imap_ops.send_buf(session).len < 2 * SP_IMAP_OUT_LOW);
+    }
+    sp_fake_set_flags(&mail, sp_fake_mailbox(&mail, "INBOX"), 4, SP_FLAG_ANSWERED);
+    sp_imap_ops.notify(session, 0);
+    sp_buf_reset(&said);
+    drive(session, &mail, &said);
+    struct sp_slice last = SP_S("* 2 FETCH (FLAGS (\\Answered))\r\n");
+    assert_true(said.len > SP_IMAP_OUT_LOW);
+    assert_true(sp_slice_eq(sp_slice_from(sp_buf_slice(&said), said.len - last.len), last));
+    say(session, &mail, SP_S("DONE\r\n"), &said);
+    last = SP_S("e OK IDLE completed\r\n");
+    assert_true(sp_slice_eq(sp_slice_from(sp_buf_slice(&said), said.len - last.len), last));
+    sp_imap_ops.free(session);
+    sp_buf_release(&said);
+    sp_fake_mail_release(&mail);
+}
+
 static unsigned count(struct sp_slice text, struct sp_slice what)
 {
     unsigned n = 0;
     for (size_t at = 0; at + what.len <= text.len; at++)
         n += memcmp(text.ptr + at, what.ptr, what.len) == 0;
     return n;
+}
+
+/* LIST of very many levels: what each mailbox is below of is not kept once for each. */
+static void test_deep_list(void **state)
+{
+    static const char commands[] = "a LOGIN alice@example.org secret\r\nb LIST \"\" %\r\n";
+    struct sp_fake_mail mail;
+    struct sp_buf said;
+    failing = UINT32_MAX;
+    sp_fake_mail_init(&mail);
+    sp_fake_mail_reset(&mail);
+    sp_buf_init(&said, 1U << 20);
+    for (uint8_t name = 'x'; name <= 'z'; name++) {
+        uint8_t path[SP_MAILBOX_NAME_MAX];
+        for (size_t len = 0; len + 2 < sizeof path; len += 2) {
+            path[len] = name;
+            path[len + 1] = '/';
+            sp_fake_add_mailbox(&mail, sp_slice(path, len + 1));
+        }
+    }
+    void *session = sp_imap_new(&env, &peer, 0);
+    drive(session, &mail, &said);
+    say(session, &mail, SP_S(commands), &said);
+    assert_int_equal(count(sp_buf_slice(&said), SP_S("* LIST (\\HasChildren) \"/\" \"z\"\r\n")), 1);
+    assert_int_equal(count(sp_buf_slice(&said), SP_S("b OK LIST completed\r\n")), 1);
+    sp_imap_ops.free(session);
+    sp_buf_release(&said);
+    sp_fake_mail_release(&mail);
 }
 
 static void test_each_failure(void **state)
@@ -219,7 +288,8 @@ static void test_each_failure(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_idle),
-                                       cmocka_unit_test(test_each_failure)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_idle), cmocka_unit_test(test_idle_unread),
+        cmocka_unit_test(test_deep_list), cmocka_unit_test(test_each_failure)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

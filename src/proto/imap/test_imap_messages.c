@@ -141,6 +141,9 @@ static const struct conversation change[] = {
             "C: i NOOP\nS: i OK NOOP completed\n"
             "! hook fail store unavailable\nC: j STORE 1 FLAGS ()\n"
             "S: j NO [UNAVAILABLE] Temporarily unavailable, please try again later\n" LOGOUT},
+    {"a store that cannot be reported",
+     SELECT "! hook fail fetch nospace\nC: c STORE 1 +FLAGS (\\Draft)\nS: c OK STORE "
+            "completed\n" LOGOUT},
     {"own changes are not news", SELECT
      "C: c NOOP\nS: c OK NOOP completed\n"
      "C: d STORE 1 +FLAGS (\\Flagged)\nS: * 1 FETCH (FLAGS (\\Seen \\Flagged))\nS: d OK STORE "
@@ -195,6 +198,29 @@ static const struct conversation change[] = {
      LOGIN "C: c IDLE\nS: + idling\n! notify\nC: done\nS: c OK IDLE completed\n" LOGOUT},
     {"idle, timeout", SELECT "C: c IDLE\nS: + idling\n! tick 1799000\n! open\n! tick 2000\n"
                              "S: * BYE Autologout; idle for too long\n! close\n"},
+    {"messages that are gone",
+     SELECT "! hook expunge 4\n"
+            "C: c STORE 1:3 +FLAGS (\\Draft)\nS: * 1 FETCH (FLAGS (\\Seen \\Draft))\n"
+            "S: * 3 FETCH (FLAGS (\\Draft))\n"
+            "S: c NO [EXPUNGEISSUED] Some of the messages no longer exist\n"
+            "C: d STORE 1:3 +FLAGS.SILENT (\\Answered)\nS: d OK STORE completed\n"
+            "C: e STORE 1:2 (UNCHANGEDSINCE 1) +FLAGS (\\Draft)\n"
+            "S* * OK [HIGHESTMODSEQ *] Highest\n"
+            "S: e NO [MODIFIED 1] Some of the messages no longer exist\n"
+            "C: f COPY 1:3 Work\nS: * 2 EXPUNGE\n"
+            "S: f NO [EXPUNGEISSUED] Some of the messages no longer exist\n"
+            "C: g STATUS Work (MESSAGES)\nS: * STATUS \"Work\" (MESSAGES 0)\nS: g OK STATUS "
+            "completed\n"
+            "! hook expunge 3\nC: h MOVE 1:2 Work\n"
+            "S: h NO [EXPUNGEISSUED] Some of the messages no longer exist\n"
+            "C: i UID COPY 3:7 Work\nS: i OK [COPYUID 1004 7 1] UID COPY completed\n" LOGOUT},
+    {"a silent store, with changes in other mailboxes",
+     SELECT "C: c NOOP\nS: c OK NOOP completed\n! hook elsewhere\n"
+            "C: d STORE 1 +FLAGS.SILENT (\\Draft)\nS: d OK STORE completed\n! notify\n"
+            "C: e NOOP\nS: e OK NOOP completed\n"
+            "! hook flag 4\nC: f STORE 1 -FLAGS.SILENT (\\Draft)\nS: f OK STORE completed\n! "
+            "notify\nC: g NOOP\nS: * 1 FETCH (FLAGS (\\Seen))\nS: * 2 FETCH (FLAGS "
+            "(\\Answered))\nS: g OK NOOP completed\n" LOGOUT},
     {"news in parts", SELECT "C: c NOOP\nS: c OK NOOP completed\n! hook rows 1\n! hook flag 3\n! "
                              "hook flag 4\n! hook flag 7\n! hook add\n! notify\n"
                              "C: d NOOP\nS: * 1 FETCH (FLAGS (\\Answered))\nS: * 4 EXISTS\nS: * 2 "
@@ -202,7 +228,7 @@ static const struct conversation change[] = {
                              "S: * 3 FETCH (FLAGS (\\Answered))\nS: d OK NOOP completed\nC: e "
                              "NOOP\nS: e OK NOOP completed\n" LOGOUT},
     {"a mailbox that becomes protected", SELECT
-     "! hook protect\n! notify\nC: c NOOP\n"
+     "! hook protect\n! notify\nC: c NOOP\nS: c OK NOOP completed\n"
      "S: * BYE [UNAVAILABLE] The mailbox is protected while it is being repaired\n! close\n"},
     {"news that cannot be had",
      SELECT "! hook fail sync unavailable\nC: c NOOP\nS: c OK NOOP completed\n! hook fail sync ok\n"
@@ -247,7 +273,9 @@ static const struct conversation condstore[] = {
      "C: g UID SEARCH RETURN (MIN MAX) MODSEQ 2 1:2\n"
      "S: * ESEARCH (TAG \"g\") UID MIN 3 MAX 4 MODSEQ 3\nS: g OK UID SEARCH completed\n"
      "C: h SEARCH RETURN (MIN MAX) MODSEQ 99\nS: * ESEARCH (TAG \"h\")\n"
-     "S: h OK SEARCH completed\n" LOGOUT},
+     "S: h OK SEARCH completed\n"
+     "C: i SORT (REVERSE DATE) UTF-8 MODSEQ 3\nS: * SORT 3 2 (MODSEQ 4)\nS: i OK SORT completed\n"
+     "C: j SORT (DATE) UTF-8 MODSEQ 99\nS: * SORT\nS: j OK SORT completed\n" LOGOUT},
 };
 
 static const struct conversation searches[] = {
@@ -277,6 +305,8 @@ static const struct conversation searches[] = {
      "US-ASCII are supported\n"
      "C: c SEARCH FROB\nS: c BAD Unknown search key\nC: c SEARCH ON 32-Jan-2026\nS: c BAD "
      "Malformed date\n"
+     "C: c SEARCH SINCE 29-Feb-2026\nS: c BAD Malformed date\n"
+     "C: c SEARCH SINCE 29-Feb-2028\nS: * SEARCH\nS: c OK SEARCH completed\n"
      "C: c SEARCH (ALL\nS: c BAD Missing )\nC: c SEARCH\nS: c BAD Missing argument\n" LOGOUT},
     {"programs", SELECT
      "C: c SEARCH OR NOT SEEN (DELETED 1) UID 3:4,*\nS: * SEARCH 2 3\nS: c OK SEARCH completed\n"

@@ -19,17 +19,10 @@ static const char no_memory[] = "451 4.3.0 Out of memory, please try again later
 
 /* ---- Greetings ---- */
 
-/* What may stand in a Received field as it is: a domain or an address literal. Names that no RFC
- * allows but hosts have (underscores) may, too. */
+/* What may stand in a Received field as it is. */
 static bool is_helo_name(struct sp_slice name)
 {
-    for (size_t i = 0; i < name.len; i++) {
-        uint8_t c = name.ptr[i], lower = sp_ascii_lower(c);
-        if (!(lower >= 'a' && lower <= 'z') && !(c >= '0' && c <= '9') &&
-            !(c && strchr("-._:[]", c)))
-            return false;
-    }
-    return name.len && name.len <= SP_SMTP_HELO_MAX;
+    return name.len <= SP_SMTP_HELO_MAX && sp_smtp_is_domain(name);
 }
 
 /* A greeting begins anew: RFC 5321 4.1.4. */
@@ -180,7 +173,7 @@ static void run_mail(struct sp_smtp *s, struct sp_slice args)
     }
     const char *refusal = mail_params(s, args, &utf8, &bytes);
     if (!refusal && path.utf8 && !utf8)
-        refusal = "553 5.6.7 Address needs SMTPUTF8";
+        refusal = "550 5.6.7 Address needs SMTPUTF8"; /* RFC 6531 3.5: 550 here, 553 for RCPT */
     if (refusal)
         smtp_error(s, refusal);
     else if (!smtp_transaction_begin(s, &path, utf8, bytes))
@@ -218,7 +211,7 @@ static void run_rcpt(struct sp_smtp *s, struct sp_slice args)
         s->txn->refused_recipients = true;
         smtp_error(s, refusal);
     } else if (s->txn->recipients_count >= SP_RECIPIENTS_MAX) {
-        s->idle_commands++;
+        /* Not idle: RFC 5321 4.5.3.1.10 has the sender come back with these. */
         smtp_reply(s, "452 4.5.3 Too many recipients");
     } else {
         smtp_transaction_recipient(s, &path);
@@ -269,7 +262,8 @@ static void run_bdat(struct sp_smtp *s, struct sp_slice args)
     chunk.last = sp_slice_eq_nocase(rest, SP_S("LAST"));
     if (sp_slice_u64(sp_slice_sub(args, 0, blank), UINT64_MAX, &chunk.left) ||
         (rest.len && !chunk.last)) {
-        smtp_close(s, "501 5.5.4 Bad chunk size, closing");
+        smtp_reply(s, "501 5.5.4 Bad chunk size");
+        smtp_close(s, "421 4.7.0 No way to tell where the chunk ends"); /* RFC 5321 3.8 */
         return;
     }
     chunk.refusal = data_refusal(s);

@@ -43,7 +43,7 @@ static enum sp_status next_status(struct driver *d)
 {
     static const enum sp_status statuses[] = {SP_OK,        SP_OK,      SP_OK,       SP_OK,
                                               SP_NOT_FOUND, SP_DENIED,  SP_NO_SPACE, SP_UNAVAILABLE,
-                                              SP_IO,        SP_INVALID, SP_OK,       SP_OK};
+                                              SP_IO,        SP_INVALID, SP_LIMIT,    SP_OK};
     if (!d->mood)
         return SP_OK;
     d->mood = (uint8_t)(d->mood * 5 + 3);
@@ -102,6 +102,13 @@ static void answer_deliver(struct driver *d, const struct sp_request *request,
     sp_assert(reply->recipients);
     for (uint32_t i = 0; i < count; i++)
         good += (reply->recipients[i] = next_status(d)) == SP_OK;
+    /* All or none, when that is asked. */
+    sp_assert(request->deliver.all == !d->lmtp);
+    for (uint32_t i = 0; request->deliver.all && good < count && i < count; i++)
+        if (reply->recipients[i] == SP_OK)
+            reply->recipients[i] = SP_UNAVAILABLE;
+    if (request->deliver.all && good < count)
+        good = 0;
     d->stored += good;
     d->deliveries += good > 0;
 }

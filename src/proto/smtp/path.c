@@ -44,7 +44,16 @@ static enum sp_status put(struct sp_smtp_path *path, struct sp_slice bytes)
     return SP_OK;
 }
 
-/* <@a,@b:user@c>: up to and with the colon. A quoted local part has no `@` in front. */
+/* [192.0.2.1], [IPv6:2001:db8::1], [tag:content] */
+static size_t literal_length(struct sp_slice text)
+{
+    size_t n = 1;
+    while (n < text.len && (is_alnum(text.ptr[n]) || (text.ptr[n] && strchr(".:-", text.ptr[n]))))
+        n++;
+    return n > 1 && n < text.len && text.ptr[n] == ']' ? n + 1 : 0;
+}
+
+/* <@a,@[192.0.2.1]:user@c>: up to and with the colon. A quoted local part has no `@` in front. */
 static enum sp_status skip_route(struct sp_slice *text)
 {
     if (!text->len || text->ptr[0] != '@')
@@ -54,6 +63,11 @@ static enum sp_status skip_route(struct sp_slice *text)
         if (c == ':') {
             *text = sp_slice_from(*text, i + 1);
             return SP_OK;
+        }
+        size_t literal = c == '[' ? literal_length(sp_slice_from(*text, i)) : 0;
+        if (literal) {
+            i += literal - 1;
+            continue;
         }
         if (c < 0x80 && !is_alnum(c) && !strchr("@,.-_", c))
             break;
@@ -100,15 +114,6 @@ static enum sp_status take_local(struct sp_slice *text, struct sp_smtp_path *pat
     return put(path, local);
 }
 
-/* [192.0.2.1], [IPv6:2001:db8::1], [tag:content] */
-static size_t literal_length(struct sp_slice text)
-{
-    size_t n = 1;
-    while (n < text.len && (is_alnum(text.ptr[n]) || (text.ptr[n] && strchr(".:-", text.ptr[n]))))
-        n++;
-    return n > 1 && n < text.len && text.ptr[n] == ']' ? n + 1 : 0;
-}
-
 static enum sp_status take_domain(struct sp_slice *text, struct sp_smtp_path *path)
 {
     size_t n = 0, label = 0;
@@ -135,6 +140,15 @@ static enum sp_status take_domain(struct sp_slice *text, struct sp_smtp_path *pa
     *text = sp_slice_from(*text, n);
     enum sp_status status = put(path, SP_S("@"));
     return status ? status : put(path, domain);
+}
+
+bool sp_smtp_is_domain(struct sp_slice text)
+{
+    struct sp_smtp_path path = {.len = 0};
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] >= 0x80)
+            return false;
+    return take_domain(&text, &path) == SP_OK && !text.len;
 }
 
 enum sp_status sp_smtp_path_take(struct sp_slice *args, struct sp_smtp_path *ret_path)

@@ -18,5 +18,7 @@ struct sp_smtp_path {
 /* Takes a path off *args; what follows it is empty or begins with a blank. SP_INVALID: malformed.
  * SP_LIMIT: more than SP_ADDRESS_MAX octets, or a label of more than 63. */
 enum sp_status sp_smtp_path_take(struct sp_slice *args, struct sp_smtp_path *ret_path) SP_MUST_USE;
+/* A domain or an address literal, as in a path, in ASCII. */
+bool sp_smtp_is_domain(struct sp_slice text);
 
 #endif

@@ -62,6 +62,7 @@ bool smtp_ask(struct sp_smtp *s, enum smtp_wait wait, struct sp_request *request
         return false;
     request->op = s->waiting_op = ++s->ops;
     request->session = s->peer.id;
+    request->stranger = !smtp_is_lmtp(s);
     s->request = request;
     s->wait = wait;
     return true;
@@ -390,12 +391,12 @@ static void session_free(void *session)
 
 #define SESSION_OPS(protocol)                                                                      \
     {                                                                                              \
-        .name = protocol, .recv_buf = session_recv_buf, .recv_ack = session_recv_ack,              \
-        .recv_eof = session_recv_eof, .send_buf = session_send_buf, .send_ack = session_send_ack,  \
-        .next = session_next, .complete = session_complete, .want = session_want,                  \
-        .tls_done = session_tls_done, .deadline_ms = session_deadline_ms, .tick = session_tick,    \
-        .watch = session_watch, .notify = session_notify, .shutdown = session_shutdown,            \
-        .free = session_free,                                                                      \
+        .name = protocol, .refusal = "421 4.7.0 Too many connections, please try again later\r\n", \
+        .recv_buf = session_recv_buf, .recv_ack = session_recv_ack, .recv_eof = session_recv_eof,  \
+        .send_buf = session_send_buf, .send_ack = session_send_ack, .next = session_next,          \
+        .complete = session_complete, .want = session_want, .tls_done = session_tls_done,          \
+        .deadline_ms = session_deadline_ms, .tick = session_tick, .watch = session_watch,          \
+        .notify = session_notify, .shutdown = session_shutdown, .free = session_free,              \
     }
 
 const struct sp_session_ops sp_smtp_ops = SESSION_OPS("smtp");

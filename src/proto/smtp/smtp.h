@@ -20,12 +20,14 @@
  * mail that the session is over.
  *
  * 250 after the data is sent only after DELIVER has said SP_OK. SMTP has one reply for all
- * recipients: when DELIVER took the message for some of them, it is accepted, and a bounce for the
- * others is mail's affair. LMTP has one reply for each accepted RCPT, in order. Troubles of ours
- * are 4xx, never 5xx, so that the sender keeps the message.
+ * recipients, and nothing here sends bounces: so DELIVER is asked to give the message to all of
+ * them or to nobody. When one can no longer have it, the reply is 451; at the next attempt RCPT
+ * says which one it is. LMTP has one reply for each accepted RCPT, in order. Troubles of ours are
+ * 4xx, never 5xx, so that the sender keeps the message; what is too big for mail is 552.
  *
  * What is stored: a Return-Path field, a Received field, then the client's octets, all of them and
- * nothing else (dots of transparency undone).
+ * nothing else (dots of transparency undone). Only before a message that begins with a blank stands
+ * an empty line, or its first line would continue our Received field.
  *
  * Line ends. Data ends with CRLF.CRLF and with nothing else. A CR or LF that is not part of a CRLF
  * is refused wherever it stands in the message, by DATA and BDAT alike: servers that disagree about
@@ -33,7 +35,8 @@
  * tell what the sender meant. The rest is swallowed up to the real end, then the reply is
  * 550 5.6.11. A BDAT is refused at the end of the chunk where that was noticed; the transaction is
  * then over, and the chunks that still come are swallowed with 503. Lines in the data may be of any
- * length up to the size of the message; NUL is an octet like any other.
+ * length up to the size of the message. NUL is an octet like any other: RFC 5321 4.1.1.4 lets the
+ * data hold each character of ASCII, and nothing here ends at one.
  *
  * STARTTLS throws away what was read after it, and the name that the client gave.
  *
@@ -61,7 +64,7 @@
 #define SP_SMTP_BAD_RECIPIENTS_MAX 100U /* of a session; for LMTP since the last message */
 #define SP_SMTP_IDLE_COMMANDS_MAX  200U /* commands that move no message, since the last message */
 /* RFC 5321 4.5.3.2. A client that was refused in the middle of its data may send on for as many
- * octets as a message may have; then the connection is closed on it. */
+ * octets as a message may have; then it gets its reply and a 421. */
 #define SP_SMTP_COMMAND_MS 300000U  /* unless env->idle_timeout_ms says otherwise */
 #define SP_SMTP_BLOCK_MS   180000U  /* between two pieces of data */
 #define SP_SMTP_DATA_MS    7200000U /* for all data of a message */

@@ -53,6 +53,18 @@ static enum sp_status status_of(struct sp_slice address, bool at_delivery)
     return ours ? SP_OK : SP_DENIED;
 }
 
+/* As mail does it: to all or to none when that is asked. */
+static void deliver(const struct sp_request *request, struct sp_reply *reply)
+{
+    uint32_t good = 0, count = request->deliver.recipients_count;
+    for (uint32_t i = 0; i < count; i++) {
+        reply->recipients[i] = status_of(request->deliver.recipients[i], true);
+        good += reply->recipients[i] == SP_OK;
+    }
+    if (!reply->status && request->deliver.all && good && good < count)
+        reply->status = SP_UNAVAILABLE;
+}
+
 struct sp_reply *fake_answer(void *user, const struct sp_request *request)
 {
     struct fake *fake = user;
@@ -72,8 +84,7 @@ struct sp_reply *fake_answer(void *user, const struct sp_request *request)
         reply->recipients = sp_arena_array(&reply->arena, request->deliver.recipients_count,
                                            sizeof *reply->recipients);
         assert_non_null(reply->recipients);
-        for (uint32_t i = 0; i < request->deliver.recipients_count; i++)
-            reply->recipients[i] = status_of(request->deliver.recipients[i], true);
+        deliver(request, reply);
         break;
     default:
         break;
@@ -139,6 +150,10 @@ void fake_hook(void *user, struct sp_slice name)
         fake->put = SP_IO;
     else if (sp_slice_eq(name, SP_S("put-no-space")))
         fake->put = SP_NO_SPACE;
+    else if (sp_slice_eq(name, SP_S("put-limit")))
+        fake->put = SP_LIMIT;
+    else if (sp_slice_eq(name, SP_S("deliver-limit")))
+        fake->deliver = SP_LIMIT;
     else if (sp_slice_eq(name, SP_S("deliver-unavailable")))
         fake->deliver = SP_UNAVAILABLE;
     else if (sp_slice_eq(name, SP_S("deliver-no-space")))

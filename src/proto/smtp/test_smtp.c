@@ -29,15 +29,17 @@
 #define FROM      "C: MAIL FROM:<s@example.net>\nS: 250 2.1.0 Ok\n"
 #define TO(who)   "C: RCPT TO:<" who "@example.org>\nS: 250 2.1.5 Ok\n"
 #define DATA      "C: DATA\nS: 354 End with CRLF.CRLF\n"
-#define STORED(n) "S: 250 2.0.0 Ok: stored as 1122334455667788." n "\n"
+#define STORED(n) "S: 250 2.0.0 Ok: stored as 1122334455667788-" n "\n"
 #define QUIT      "C: QUIT\nS: 221 2.0.0 Bye\n! close\n"
 #define BARE      "S: 550 5.6.11 Message refused: CR or LF alone, lines must end with CRLF\n"
+#define TOO_MUCH  "S: 421 4.7.0 Too much data after a refusal\n"
 #define TROUBLE   "S: 451 4.3.0 Trouble on our side, please try again later\n"
+#define TOO_BIG   "S: 552 5.3.4 Message is too big\n"
 #define NO_SPACE  "S: 452 4.3.1 Out of space, please try again later\n"
 /* What stands before the message, with one recipient and with several. */
 #define TRACE(with, n, who)                                                                        \
     "Return-Path: <s@example.net>\\r\\nReceived: from client.example.net "                         \
-    "([192.0.2.7])\\r\\n\tby mx.example.org (Sternpost) with " with " id 1122334455667788." n      \
+    "([192.0.2.7])\\r\\n\tby mx.example.org (Sternpost) with " with " id 1122334455667788-" n      \
     "\\r\\n\tfor <" who "@example.org>;\\r\\n\tMon, 24 Nov 2025 16:00:00 +0000\\r\\n"
 
 struct conversation {
@@ -55,7 +57,7 @@ static const struct conversation smtp[] = {
      "C: .\n" STORED("2") QUIT
      "R: resolve a@example.org\nR: resolve b@example.org\n"
      "R: deliver 182:Return-Path: <s@example.net>\\r\\nReceived: from client.example.net "
-     "([192.0.2.7])\\r\\n\tby mx.example.org (Sternpost) with ESMTP id 1122334455667788.1;"
+     "([192.0.2.7])\\r\\n\tby mx.example.org (Sternpost) with ESMTP id 1122334455667788-1;"
      "\\r\\n\tMon, 24 Nov 2025 16:00:00 +0000\\r\\nx\\r\\n <s@example.net> a@example.org "
      "b@example.org (2)\n"
      "R: resolve a@example.org\n"
@@ -70,9 +72,12 @@ static const struct conversation smtp[] = {
      "C: BDAT 3 LAST\nC= abc\nS: 503 5.5.1 Say hello first\n" QUIT},
     {"bad greetings",
      BANNER "C: EHLO\nS: 501 5.5.4 Bad host name\nC: EHLO a b\nS: 501 5.5.4 Bad host name\n"
-            "C: HELO a(b)\nS: 501 5.5.4 Bad host name\nC= EHLO \\{256}a\\r\\n\n"
+            "C: HELO a(b)\nS: 501 5.5.4 Bad host name\nC: HELO [\nS: 501 5.5.4 Bad host name\n"
+            "C: HELO ..\nS: 501 5.5.4 Bad host name\nC: HELO a..b\nS: 501 5.5.4 Bad host name\n"
+            "C: HELO []\nS: 501 5.5.4 Bad host name\nC= EHLO \\{256}a\\r\\n\n"
             "S: 501 5.5.4 Bad host name\nC: LHLO a\nS: 500 5.5.1 Command not known\n"
-            "C: HELO under_score\nS: 250 mx.example.org\n" QUIT},
+            "C: HELO under_score\nS: 250 mx.example.org\n"
+            "C: HELO [IPv6:2001:db8::1]\nS: 250 mx.example.org\n" QUIT},
     {"a greeting ends the transaction",
      EHLO FROM TO("a") "C: EHLO x\n" CAPABLE "S: 250-STARTTLS\n" EXTENSIONS
                        "C: DATA\nS: 503 5.5.1 MAIL comes first\n" QUIT},
@@ -138,20 +143,31 @@ static const struct conversation smtp[] = {
      "C= a\\0b\\x80\\xff\\r\\nno header\\r\\n\\r\\n\\r\\n.\\r\\n\n" STORED("1") QUIT
      "R: resolve a@example.org\n"
      "R* deliver *+0000\\r\\na\\0b\x80\xff\\r\\nno header\\r\\n\\r\\n\\r\\n <s@example.net> *\n"},
+    {"a message without a header is no part of ours",
+     EHLO FROM TO("a") DATA "C:  x: y\nC: .\n" STORED("1") FROM TO("a") DATA
+     "C: .\tz\nCx 101 Received: in the body\nC: .\n" STORED("2")
+         FROM TO("a") "C: BDAT 1\nC=  \nS: 250 2.0.0 Ok\nC: BDAT 1 LAST\nC= b\n" STORED("3")
+             FROM TO("a") DATA "C: x\nC:  y\nC: .\n" STORED("4") QUIT
+     "R: resolve a@example.org\nR* deliver *+0000\\r\\n\\r\\n x: y\\r\\n <s@example.net> *\n"
+     "R: resolve a@example.org\nR* deliver *\n"
+     "R: resolve a@example.org\nR* deliver *+0000\\r\\n\\r\\n b <s@example.net> *\n"
+     "R: resolve a@example.org\nR* deliver *+0000\\r\\nx\\r\\n y\\r\\n <s@example.net> *\n"},
     {"unknown commands in the data are data",
      EHLO FROM TO("a") DATA "C: QUIT\nC: RSET\nC: .\n" STORED("1") QUIT},
     {"many recipients",
      EHLO FROM "Cx 1000 RCPT TO:<a@example.org>\nSx 1000 250 2.1.5 Ok\n"
-               "C: RCPT TO:<b@example.org>\nS: 452 4.5.3 Too many recipients\n" DATA
+               "Cx 210 RCPT TO:<b@example.org>\nSx 210 452 4.5.3 Too many recipients\n" DATA
                "C: .\n" STORED("1") QUIT},
-    {"some of them fail at the end: the bounce is mail's",
-     EHLO FROM TO("gone") TO("a") DATA "C: .\n" STORED("1") QUIT},
+    {"some of them fail at the end: nobody gets it, the sender tries again",
+     EHLO FROM TO("gone") TO("a") DATA "C: .\n" TROUBLE FROM TO("a") TO("late") DATA
+     "C: .\n" TROUBLE FROM TO("a") TO("a") DATA "C: .\n" STORED("3") QUIT},
     {"all of them are gone",
      EHLO FROM TO("gone") TO("moved") DATA "C: .\nS: 550 5.1.1 No such user here\n" QUIT},
     {"all fail, one of them for now",
      EHLO FROM TO("gone") TO("late") TO("gone") DATA "C: .\n" TROUBLE QUIT},
     {"storage fails", EHLO "! hook deliver-unavailable\n" FROM TO("a") DATA
-     "C: .\n" TROUBLE "! hook deliver-no-space\n" FROM TO("a") DATA "C: .\n" NO_SPACE QUIT},
+     "C: .\n" TROUBLE "! hook deliver-no-space\n" FROM TO("a") DATA
+     "C: .\n" NO_SPACE "! hook deliver-limit\n" FROM TO("a") DATA "C: .\n" TOO_BIG QUIT},
     {"250 comes after the reply",
      EHLO FROM TO("a") "! hold\n" DATA "C: x\nC: .\nC: NOOP\n! open\n! release\n" STORED(
          "1") "S: 250 2.0.0 Ok\n" QUIT},
@@ -183,7 +199,7 @@ static const struct conversation smuggling[] = {
     {"the next message is good", EHLO FROM TO("a") DATA
      "C= x\\n.\\r\\n\\r\\n.\\r\\n\n" BARE FROM TO("a") DATA "C: .\n" STORED("2") QUIT},
     {"refused for as many octets as a message may have, then closed",
-     EHLO FROM TO("a") DATA "C= x\\ny\\{440000}z\n" BARE "! close\n"},
+     EHLO FROM TO("a") DATA "C= x\\ny\\{440000}z\n" BARE TOO_MUCH "! close\n"},
     {"commands end with CRLF, too",
      BANNER "C= NOOP\\nNOOP\\r\\n\nS: 500 5.5.2 Lines end with CRLF\nS: 250 2.0.0 Ok\n"
             "C= NO\\rOP\\r\\n\nS: 500 5.5.2 Syntax error\nC= NOOP\\0\\r\\n\nS: 500 5.5.2 Syntax "
@@ -204,6 +220,8 @@ static const struct conversation sizes[] = {
                             "R: resolve a@example.org\nR: put 0 262144:\nR: drop 1\n"},
     {"a piece cannot be put", EHLO "! hook put-io\n" FROM TO("a") DATA BIG_DATA("300000")
                                   TROUBLE QUIT "R: resolve a@example.org\nR: put 0 262144:\n"},
+    {"mail finds it too long", EHLO "! hook put-limit\n" FROM TO("a") DATA BIG_DATA("300000")
+                                   TOO_BIG QUIT "R: resolve a@example.org\nR: put 0 262144:\n"},
     {"no space for a piece",
      EHLO "! hook put-no-space\n" FROM TO("a") DATA BIG_DATA("300000") NO_SPACE QUIT},
     {"delivery fails after a piece was put",
@@ -273,13 +291,15 @@ static const struct conversation chunking[] = {
     {"too big", EHLO FROM TO("a") "C: BDAT 400001 LAST\nC= \\{400001}a\n"
                                   "S: 552 5.3.4 Message is too big\n" QUIT},
     {"far too big", EHLO FROM TO("a") "C: BDAT 18446744073709551615\nC= \\{900000}a\n"
-                                      "S: 552 5.3.4 Message is too big\n! close\n"},
+                                      "S: 552 5.3.4 Message is too big\n" TOO_MUCH "! close\n"},
     {"a size that cannot be read",
-     EHLO FROM TO(
-         "a") "C: BDAT 0x10 LAST\nC: NOOP\nS: 501 5.5.4 Bad chunk size, closing\n! close\n"},
-    {"not even a size", BANNER "C: BDAT\nS: 501 5.5.4 Bad chunk size, closing\n! close\n"},
+     EHLO FROM TO("a") "C: BDAT 0x10 LAST\nC: NOOP\nS: 501 5.5.4 Bad chunk size\nS: 421 4.7.0 No "
+                       "way to tell where the chunk ends\n! close\n"},
+    {"not even a size", BANNER "C: BDAT\nS: 501 5.5.4 Bad chunk size\nS: 421 4.7.0 No way to tell "
+                               "where the chunk ends\n! close\n"},
     {"a word that is not LAST",
-     EHLO FROM TO("a") "C: BDAT 1 FIRST\nS: 501 5.5.4 Bad chunk size, closing\n! close\n"},
+     EHLO FROM TO("a") "C: BDAT 1 FIRST\nS: 501 5.5.4 Bad chunk size\nS: 421 4.7.0 No way to tell "
+                       "where the chunk ends\n! close\n"},
 };
 
 static const struct conversation tls[] = {
@@ -313,7 +333,7 @@ static const struct conversation utf8[] = {
      "for <\xc3\xbc@\xc3\xa4.example>;* <\xc3\xb6@\xc3\xa4.example> \xc3\xbc@\xc3\xa4.example "
      "(1)\n"},
     {"and without",
-     EHLO "C: MAIL FROM:<\xc3\xb6@\xc3\xa4.example>\nS: 553 5.6.7 Address needs SMTPUTF8\n" FROM
+     EHLO "C: MAIL FROM:<\xc3\xb6@\xc3\xa4.example>\nS: 550 5.6.7 Address needs SMTPUTF8\n" FROM
           "C: RCPT TO:<\xc3\xbc@\xc3\xa4.example>\nS: 553 5.6.7 Address needs SMTPUTF8\n" QUIT},
     {"not UTF-8 at all",
      EHLO "C= MAIL FROM:<\\xf6@b> SMTPUTF8\\r\\n\nS: 501 5.1.7 Bad sender address\n" QUIT},
@@ -325,6 +345,9 @@ static const struct conversation limits[] = {
     {"unknown recipients",
      EHLO FROM "Cx 100 RCPT TO:<unknown@example.org>\nSx 100 550 5.1.1 No such user here\n"
                "S: 421 4.7.0 Too many unknown recipients\n! close\n"},
+    {"recipients that are to wait do not count",
+     EHLO FROM TO("a") "Cx 210 RCPT TO:<busy@example.org>\nSx 210 451 4.3.0 Trouble on our side, "
+                       "please try again later\n" DATA "C: .\n" STORED("1") QUIT},
     {"commands that do nothing",
      BANNER "Cx 200 NOOP\nSx 200 250 2.0.0 Ok\n"
             "S: 421 4.7.0 Too many commands without a message\n! close\n"},
@@ -392,7 +415,7 @@ static const struct conversation lmtp[] = {
                                "R: resolve a@example.org\nR* deliver *with UTF8LMTPS id*\n"},
     {"a thousand replies",
      LHLO FROM "Cx 1000 RCPT TO:<a@example.org>\nSx 1000 250 2.1.5 Ok\n" DATA
-               "C: .\nSx 1000 250 2.0.0 Ok: stored as 1122334455667788.1\n" QUIT},
+               "C: .\nSx 1000 250 2.0.0 Ok: stored as 1122334455667788-1\n" QUIT},
 };
 
 /* ---- Running them ---- */

@@ -63,6 +63,11 @@ void smtp_transaction_abort(struct sp_smtp *s)
     s->txn = NULL;
 }
 
+static const char *failure_text(enum sp_status status)
+{
+    return status == SP_NO_SPACE ? no_space : status == SP_LIMIT ? too_big : our_trouble;
+}
+
 /* From here on nothing of the message is kept; its end gets this reply. The first reason stays. */
 static void refuse(struct sp_smtp *s, const char *reply)
 {
@@ -150,13 +155,17 @@ void smtp_transaction_resolved(struct sp_smtp *s, const struct sp_reply *reply)
     case SP_NO_SPACE:
         text = no_space;
         break;
+    case SP_LIMIT:
+        text = too_big;
+        break;
     default:
         break;
     }
     txn->refused_recipients = true;
     smtp_reply(s, "%s", text);
+    /* A sender with many recipients does nothing wrong when some of them are to wait. */
     s->bad_recipients += text[0] == '5';
-    s->idle_commands++;
+    s->idle_commands += text[0] == '5';
     if (s->bad_recipients >= SP_SMTP_BAD_RECIPIENTS_MAX)
         smtp_close(s, "421 4.7.0 Too many unknown recipients");
 }
@@ -184,7 +193,7 @@ static void add_trace(struct sp_smtp *s)
     sp_buf_add_str(buf, "Return-Path: <");
     sp_buf_add(buf, txn->sender);
     sp_buf_addf(buf, ">\r\nReceived: from %s ([%s])\r\n", s->helo, s->peer.address);
-    sp_buf_addf(buf, "\tby %s (Sternpost) with %s id %016" PRIx64 ".%" PRIu32, s->env->hostname,
+    sp_buf_addf(buf, "\tby %s (Sternpost) with %s id %016" PRIx64 "-%" PRIu32, s->env->hostname,
                 protocol_name(s), s->peer.id, s->txns);
     if (txn->recipients_count == 1) {
         sp_buf_add_str(buf, "\r\n\tfor <");
@@ -193,6 +202,7 @@ static void add_trace(struct sp_smtp *s)
     }
     sp_buf_addf(buf, ";\r\n\t%s, %d %s %04d %02d:%02d:%02d +0000\r\n", sp_weekday_names[t.weekday],
                 t.day, sp_month_names[t.month - 1], t.year, t.hour, t.minute, t.second);
+    sp_assert(buf->len + 2 <= SP_TRACE_BYTES_MAX); /* 2: see end_header */
 }
 
 bool smtp_transaction_text(struct sp_smtp *s, bool dots)
@@ -240,7 +250,20 @@ void smtp_transaction_put(struct sp_smtp *s, const struct sp_reply *reply)
     }
     txn->body = body;
     if (reply->status)
-        refuse(s, reply->status == SP_NO_SPACE ? no_space : our_trouble);
+        refuse(s, failure_text(reply->status));
+}
+
+/* A message that begins with a blank has no header: its first line would continue our Received
+ * field. An empty line ends ours. */
+static void end_header(struct smtp_transaction *txn, size_t before)
+{
+    struct sp_buf *piece = &txn->piece;
+    size_t len = piece->len - before;
+    if (!sp_buf_extend(piece, 2)) /* no failure for want of room: the trace leaves the most of it */
+        return;
+    memmove(piece->ptr + before + 2, piece->ptr + before, len);
+    memcpy(piece->ptr + before, "\r\n", 2);
+    txn->hops.body = true;
 }
 
 /* Scans as much of the input as there is room for; 0 when there is none. */
@@ -262,6 +285,10 @@ static size_t take_text(struct sp_smtp *s, struct sp_slice input)
     input = sp_slice_sub(input, 0, SP_BODY_PIECE_MAX - before);
     size_t n = sp_smtp_text_scan(&txn->text, input, piece);
     struct sp_slice added = sp_slice_from(sp_buf_slice(piece), before);
+    if (!txn->text_bytes && added.len && (added.ptr[0] == ' ' || added.ptr[0] == '\t')) {
+        end_header(txn, before);
+        added = sp_slice_from(sp_buf_slice(piece), before + 2);
+    }
     txn->text_bytes += added.len;
     sp_smtp_hops_scan(&txn->hops, added);
     if (txn->text.bare)
@@ -275,12 +302,14 @@ static size_t take_text(struct sp_smtp *s, struct sp_slice input)
     return n;
 }
 
-/* A client that does not stop after a refusal hears of it before the end. */
+/* A client that does not stop after a refusal hears of it before the end; and of the end, for which
+ * there is only 421 (RFC 5321 3.8). */
 static bool swallowed_too_much(struct sp_smtp *s, const char *refusal)
 {
     if (s->swallowed_bytes <= s->env->message_bytes_max)
         return false;
-    smtp_close(s, refusal);
+    smtp_reply(s, "%s", refusal);
+    smtp_close(s, "421 4.7.0 Too much data after a refusal");
     return true;
 }
 
@@ -348,7 +377,8 @@ static void refuse_all(struct sp_smtp *s, const char *text, bool each)
     smtp_transaction_abort(s);
 }
 
-static struct sp_request *make_delivery(const struct smtp_transaction *txn)
+/* all: see reply_for_all. */
+static struct sp_request *make_delivery(const struct smtp_transaction *txn, bool all)
 {
     struct sp_request *request = sp_request_new(SP_REQ_DELIVER);
     if (!request)
@@ -367,6 +397,7 @@ static struct sp_request *make_delivery(const struct smtp_transaction *txn)
         complete = request->deliver.recipients[i].ptr;
     }
     request->deliver.recipients_count = count;
+    request->deliver.all = all;
     if (complete)
         return request;
     sp_request_free(request);
@@ -389,7 +420,7 @@ bool smtp_transaction_finish(struct sp_smtp *s)
     } else if (!whole) {
         s->mode = MODE_COMMAND;
         smtp_reply(s, "250 2.0.0 Ok");
-    } else if (!smtp_ask(s, WAIT_DELIVER, make_delivery(s->txn))) {
+    } else if (!smtp_ask(s, WAIT_DELIVER, make_delivery(s->txn, !smtp_is_lmtp(s)))) {
         s->mode = MODE_COMMAND;
         refuse_all(s, our_trouble, true);
     } else {
@@ -405,33 +436,33 @@ static const char *recipient_text(enum sp_status status)
         return "550 5.1.1 No such user here";
     case SP_DENIED:
         return "550 5.7.1 Relaying denied";
-    case SP_NO_SPACE:
-        return no_space;
     default:
-        return our_trouble;
+        return failure_text(status);
     }
 }
 
 static void reply_stored(struct sp_smtp *s)
 {
-    smtp_reply(s, "250 2.0.0 Ok: stored as %016" PRIx64 ".%" PRIu32, s->peer.id, s->txns);
+    smtp_reply(s, "250 2.0.0 Ok: stored as %016" PRIx64 "-%" PRIu32, s->peer.id, s->txns);
 }
 
-/* SMTP's one reply: good if anyone got the message; otherwise permanent only if all failures are.
- */
+/* SMTP's one reply, which must hold for all: so the request asked that all get the message or
+ * nobody. Permanent only if all failures are. */
 static void reply_for_all(struct sp_smtp *s, const enum sp_status *statuses)
 {
-    const char *text = recipient_text(statuses[0]);
+    const char *text = NULL;
+    uint32_t failures = 0;
     for (uint32_t i = 0; i < s->txn->recipients_count; i++) {
-        if (statuses[i] == SP_OK) {
-            reply_stored(s);
-            return;
-        }
-        const char *other = recipient_text(statuses[i]);
-        if (text[0] == '5' && other[0] == '4')
+        const char *other = statuses[i] ? recipient_text(statuses[i]) : NULL;
+        failures += other != NULL;
+        if (other && (!text || other[0] == '4'))
             text = other;
     }
-    smtp_reply(s, "%s", text);
+    sp_assert(!failures || failures == s->txn->recipients_count);
+    if (text)
+        smtp_reply(s, "%s", text);
+    else
+        reply_stored(s);
 }
 
 void smtp_transaction_delivered(struct sp_smtp *s, const struct sp_reply *reply)
@@ -443,11 +474,15 @@ void smtp_transaction_delivered(struct sp_smtp *s, const struct sp_reply *reply)
     }
     s->mode = MODE_COMMAND;
     if (reply->status) {
-        refuse_all(s, reply->status == SP_NO_SPACE ? no_space : our_trouble, true);
+        refuse_all(s, failure_text(reply->status), true);
         return;
     }
     sp_assert(reply->recipients);
-    log_outcome(s, "smtp.stored", "250");
+    bool any = false;
+    for (uint32_t i = 0; i < s->txn->recipients_count; i++)
+        any = any || reply->recipients[i] == SP_OK;
+    log_outcome(s, any ? "smtp.stored" : "smtp.refused",
+                any ? "250" : recipient_text(reply->recipients[0]));
     if (!smtp_is_lmtp(s))
         reply_for_all(s, reply->recipients);
     for (uint32_t i = 0; smtp_is_lmtp(s) && i < s->txn->recipients_count; i++) {
