@@ -69,7 +69,10 @@ static enum sp_status fill_entry(struct collect *collect, const struct sp_messag
     entry->size = message->size;
     if (!collect->need)
         return SP_OK;
-    enum sp_status status = sp_mime_read_envelope(message->envelope, &collect->scratch, &envelope);
+    enum sp_status status =
+        collect->need & SP_NEED_ADDRESSES
+            ? sp_mime_read_envelope(message->envelope, &collect->scratch, &envelope)
+            : sp_mime_read_envelope_text(message->envelope, &collect->scratch, &envelope);
     if (status)
         return status;
     if (collect->need & SP_NEED_SENT && sp_mime_parse_date(envelope.date, &sent, &zone) == SP_OK)
@@ -113,6 +116,20 @@ static enum sp_status add_entry(struct collect *collect, struct sp_read *read,
     return status;
 }
 
+/* For as many as there can be, at once. What does not fit after all, for want of memory, is found
+ * when it is added. */
+static void make_room(struct collect *collect, uint32_t messages)
+{
+    uint64_t found = 0;
+    for (uint32_t i = 0; i < collect->ranges.count; i++)
+        found += (uint64_t)collect->ranges.ptr[i].last - collect->ranges.ptr[i].first + 1;
+    collect->capacity = found < messages ? (uint32_t)found : messages;
+    collect->entries =
+        sp_arena_array(&collect->op->arena, collect->capacity, sizeof *collect->entries);
+    if (!collect->entries)
+        collect->capacity = 0;
+}
+
 /* SP_EOF: that was the last. */
 static enum sp_status walk_batch(struct collect *collect, struct sp_read *read)
 {
@@ -125,6 +142,8 @@ static enum sp_status walk_batch(struct collect *collect, struct sp_read *read)
         status = sp_message_cursor_open(read, &mailbox.account, mailbox.row.id, &cursor);
     if (status)
         return status;
+    if (!collect->entries)
+        make_room(collect, mailbox.row.messages);
     sp_range_walk_init(&walk, read, &mailbox, collect->ranges, 0);
     walk.from = collect->next_uid;
     for (uint32_t i = 0; status == SP_OK && i < BATCH_MESSAGES; i++) {

@@ -32,14 +32,15 @@ static void read_string(struct reader *reader, struct sp_slice *ret_content, boo
     *ret_escaped = false;
     if (next_is(reader, '"')) {
         size_t start = at;
-        while (at < text.len && text.ptr[at] != '"') {
-            if (text.ptr[at] == '\\') {
-                *ret_escaped = true;
-                at++;
-            }
-            at++;
+        const uint8_t *quote = memchr(text.ptr + at, '"', text.len - at);
+        if (quote && memchr(text.ptr + at, '\\', (size_t)(quote - text.ptr) - at)) {
+            for (; at < text.len && text.ptr[at] != '"'; at++)
+                at += text.ptr[at] == '\\';
+            *ret_escaped = true;
+            quote = at < text.len ? text.ptr + at : NULL;
         }
-        if (at < text.len) {
+        if (quote) {
+            at = (size_t)(quote - text.ptr);
             *ret_content = sp_slice_sub(text, start, at);
             reader->at = at + 1;
             return;
@@ -240,8 +241,8 @@ static enum sp_status read_addresses(struct reader *reader, struct sp_arena *are
     return reader->failed ? SP_INVALID : SP_OK;
 }
 
-enum sp_status sp_mime_read_envelope(struct sp_slice wire, struct sp_arena *arena,
-                                     struct sp_mime_envelope_wire *ret_envelope)
+static enum sp_status read_envelope(struct sp_slice wire, struct sp_arena *arena,
+                                    bool with_addresses, struct sp_mime_envelope_wire *ret_envelope)
 {
     struct reader reader = {.text = wire};
     struct sp_mime_envelope_wire envelope = {0};
@@ -265,10 +266,13 @@ enum sp_status sp_mime_read_envelope(struct sp_slice wire, struct sp_arena *aren
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         if (i)
             expect(&reader, ' ');
-        enum sp_status status =
-            members[i].text
-                ? read_nstring(&reader, arena, members[i].text)
-                : read_addresses(&reader, arena, members[i].addresses, members[i].count);
+        enum sp_status status = SP_OK;
+        if (members[i].text)
+            status = read_nstring(&reader, arena, members[i].text);
+        else if (with_addresses)
+            status = read_addresses(&reader, arena, members[i].addresses, members[i].count);
+        else
+            skip_value(&reader);
         if (status)
             return status;
     }
@@ -277,4 +281,16 @@ enum sp_status sp_mime_read_envelope(struct sp_slice wire, struct sp_arena *aren
         return SP_INVALID;
     *ret_envelope = envelope;
     return SP_OK;
+}
+
+enum sp_status sp_mime_read_envelope(struct sp_slice wire, struct sp_arena *arena,
+                                     struct sp_mime_envelope_wire *ret_envelope)
+{
+    return read_envelope(wire, arena, true, ret_envelope);
+}
+
+enum sp_status sp_mime_read_envelope_text(struct sp_slice wire, struct sp_arena *arena,
+                                          struct sp_mime_envelope_wire *ret_envelope)
+{
+    return read_envelope(wire, arena, false, ret_envelope);
 }

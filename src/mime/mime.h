@@ -107,6 +107,9 @@ struct sp_mime_envelope_wire {
 };
 enum sp_status sp_mime_read_envelope(struct sp_slice wire, struct sp_arena *arena,
                                      struct sp_mime_envelope_wire *ret_envelope) SP_MUST_USE;
+/* The same without the addresses, which are left empty: in less time. */
+enum sp_status sp_mime_read_envelope_text(struct sp_slice wire, struct sp_arena *arena,
+                                          struct sp_mime_envelope_wire *ret_envelope) SP_MUST_USE;
 
 /* ---- The part table: offsets alone, small, stored with each message so that a section is found
  * without parsing ---- */
