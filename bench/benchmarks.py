@@ -129,8 +129,31 @@ def deliver_table(bench, table, give, loads, goals):
                 row.claim(f"{smtp} against Postfix delivering", smtp, [postfix.name], 10)
 
 
+def one_source(protocol, port, total, size):
+    """The same load as one smtp-source gives it, which is all to one mailbox: it takes less of the machine."""
+    start = time.monotonic()
+    run("smtp-source", *(["-L"] if protocol == "lmtp" else []), "-d", "-s", str(CONNECTIONS), "-m", str(total), "-l", str(size),
+        "-f", "s@peer.example", "-t", f"user1@{DOMAIN}", f"127.0.0.1:{port}")
+    return time.monotonic() - start
+
+
+def one_source_rows(bench, table):
+    with bench.servers(bench.sternpost(), Sink(bench.folder, True), Sink(bench.folder, False)) as (ours, lmtp_sink, smtp_sink):
+        bench.make_mailboxes(ours)
+        for size, label, total in ((4096, "4 KiB, one smtp-source", 20000), (65536, "64 KiB, one smtp-source", 4000)):
+            row = table.row(label, "messages/s")
+            for _ in range(bench.options.rounds):
+                for server, protocol in ((ours, "lmtp"), (lmtp_sink, "lmtp"), (ours, "smtp"), (smtp_sink, "smtp")):
+                    took = one_source(protocol, getattr(server, protocol), total, size)
+                    row.add(f"{server.name} {protocol.upper()}", total / took)
+            for protocol in ("LMTP", "SMTP"):
+                row.claim(f"{OURS} {protocol} against what the load can give", f"{OURS} {protocol}", [f"smtp-sink {protocol}"], 0.5)
+
+
 def deliver(bench, table):
     deliver_table(bench, table, source, [(4096, "4 KiB"), (65536, "64 KiB")], {"peers": {4096: 5, 65536: 2}, "sink": 0.5})
+    shutil.rmtree(f"{bench.folder}/sternpost", ignore_errors=True)
+    one_source_rows(bench, table)
     table.note("smtp-source repeats one line of text; deliver-mail has bodies modelled on real mail")
 
 
@@ -158,7 +181,7 @@ COMMANDS = [
     ("SORT SUBJECT", ["SORT (SUBJECT) UTF-8 ALL"], 1),
     ("THREAD REFERENCES", ["THREAD REFERENCES UTF-8 ALL"], 1),
 ]
-SHOWN_FIRST = ("FETCH headers", "FETCH envelopes")
+SHOWN_FIRST = ("FETCH headers", "FETCH envelopes", "SORT SUBJECT", "THREAD REFERENCES")
 
 
 class Imap:
@@ -344,13 +367,15 @@ def idle(bench, table):
 
 def image_of(platform, path, megabytes, noise_bytes):
     """What a lost disk might hold: the segments of both units, with so many octets that mean nothing after each 8 MiB of
-    them. Returns its size."""
+    them (None: nothing else). Returns its size."""
     with open(path, "wb") as out:
+        noise, turn = os.urandom(8 << 20), 0
+        while noise_bytes is None and out.tell() < megabytes << 20:
+            out.write(noise)
         segments = sorted(f"{where}/{name}" for unit in ("a", "b") for where, _, names in os.walk(f"{platform.folder}/{unit}") for name in names
                           if os.path.getsize(f"{where}/{name}") >= 1 << 20)
         if not segments:
             raise Failure(f"no segments under {platform.folder}/a")
-        noise, turn = os.urandom(8 << 20), 0
         while out.tell() < megabytes << 20:
             with open(segments[turn % len(segments)], "rb") as segment:
                 while out.tell() < megabytes << 20 and (piece := segment.read(8 << 20)):
@@ -376,7 +401,7 @@ def recover(bench, table):
         bench.load("deliver", "lmtp", ours.lmtp, CONNECTIONS, 40000, bench.pool(4096), CONNECTIONS)
         bench.load("deliver", "lmtp", ours.lmtp, CONNECTIONS, 4000, bench.pool(65536), CONNECTIONS)
         ours.stop()
-        for share, noise_bytes in (("a tenth of it blocks", 72 << 20), ("blocks throughout", 0)):
+        for share, noise_bytes in (("no blocks", None), ("a tenth of it blocks", 72 << 20), ("blocks throughout", 0)):
             scan_rows(bench, table, ours, share, noise_bytes)
     table.note("the blocks that are found are written to another folder of the same disk, and synced")
 
@@ -395,7 +420,7 @@ def scan_rows(bench, table, ours, share, noise_bytes):
                     bench.load("read", image)
                 start = time.monotonic()
                 if way == "scan":
-                    ours.cli("recover", "scan", "--out", out, image)
+                    ours.cli("recover", "scan", "--out", out, image, check=share != "no blocks")
                     seconds = time.monotonic() - start
                     shutil.rmtree(out)
                 else:

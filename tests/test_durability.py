@@ -176,6 +176,9 @@ def test_unit_goes_away_under_load(new_platform, how, record_property):
     # The spare took its place, and both that are left agree about everything since.
     states = {unit["name"]: unit["state"] for unit in json.loads(platform.command("unit", "list", "--json").stdout)}
     assert states["c"] == "replica" and states["b"] != "replica"
+    # What is older is on one unit now, and that is not called healthy.
+    [volume] = json.loads(platform.command("volume", "list", "--json").stdout)
+    assert volume["state"] == "degraded" and volume["copies"] == 2 and volume["thin_lsn"] > 0
     assert platform.stop() == 0
     platform.start()
     check(delivered(platform, "user@example.org"), load.acknowledged)

@@ -61,16 +61,17 @@ static enum sp_status volume_status(struct sp_platform *platform, const json_t *
     for (uint32_t i = 0; i < status.units_count; i++)
         json_array_append_new(units, unit_json(platform->config, &status.units[i]));
     json_t *result = json_pack(
-        "{s:s,s:s,s:s,s:i,s:i,s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I,s:o}", "name",
+        "{s:s,s:s,s:s,s:i,s:i,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I,s:o}", "name",
         platform->config->volume.name, "id", id, "state",
-        status.deferring                    ? "deferring"
-        : status.copies < status.min_copies ? "degraded"
-                                            : "healthy",
+        status.deferring                                       ? "deferring"
+        : status.copies < status.min_copies || status.thin_lsn ? "degraded"
+                                                               : "healthy",
         "copies", (int)status.copies, "min_copies", (int)status.min_copies, "epoch",
-        (json_int_t)status.epoch_counter, "lsn", (json_int_t)status.end.lsn, "shared_domain",
-        (int)status.shared_domain, "commits", (json_int_t)status.commits, "batches",
-        (json_int_t)status.batches, "bytes_written", (json_int_t)status.bytes, "blocks_mended",
-        (json_int_t)status.blocks_bad, "ejections", (json_int_t)status.ejections, "units", units);
+        (json_int_t)status.epoch_counter, "lsn", (json_int_t)status.end.lsn, "thin_lsn",
+        (json_int_t)status.thin_lsn, "shared_domain", (int)status.shared_domain, "commits",
+        (json_int_t)status.commits, "batches", (json_int_t)status.batches, "bytes_written",
+        (json_int_t)status.bytes, "blocks_bad", (json_int_t)status.blocks_bad, "ejections",
+        (json_int_t)status.ejections, "units", units);
     if (!result)
         return sp_operation_memory(error);
     *ret_result = result;

@@ -121,6 +121,12 @@ int sp_cmd_volume_list(struct sp_call *call)
         sp_print_json(volumes);
     } else {
         sp_print_table(volumes, columns);
+        json_int_t thin = json_integer_value(json_object_get(volume, "thin_lsn"));
+        if (thin)
+            printf("\n%s: what came before LSN %" JSON_INTEGER_FORMAT
+                   " is on fewer than %" JSON_INTEGER_FORMAT " units\n",
+                   call->config.volume.name, thin + 1,
+                   json_integer_value(json_object_get(volume, "min_copies")));
         if (json_is_true(json_object_get(volume, "shared_domain")))
             printf("\n%s: units share a failure domain (allow_shared_domain): one failure can take "
                    "several copies\n",

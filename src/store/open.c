@@ -542,6 +542,24 @@ void sp_volume_set_notify(struct sp_volume *v,
     v->notify_context = context;
 }
 
+/* Up to where fewer than min_copies replicas have the log: those that were recruited have only what
+ * came after. */
+static uint64_t thin_lsn(const struct sp_volume *v)
+{
+    uint64_t thin = v->end.lsn;
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        uint32_t holders = 0;
+        uint64_t from = v->members[i].from_lsn;
+        for (uint32_t k = 0; k < v->members_count; k++)
+            holders += v->members[k].state == SP_UNIT_REPLICA && v->members[k].unit &&
+                       v->members[k].from_lsn <= from;
+        if (v->members[i].state == SP_UNIT_REPLICA && from > 0 && holders >= v->min_copies &&
+            from - 1 < thin)
+            thin = from - 1;
+    }
+    return thin;
+}
+
 void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
 {
     struct sp_volume_status status = {.min_copies = v->min_copies, .units_count = v->members_count};
@@ -554,6 +572,7 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
     status.end = v->end;
     status.epoch_counter = v->epoch_counter;
     status.deferring = !v->writable;
+    status.thin_lsn = thin_lsn(v);
     for (uint32_t i = 0; i < v->members_count; i++) {
         const struct sp_volume_member *m = &v->members[i];
         struct sp_volume_unit_status *u = &status.units[i];

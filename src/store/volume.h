@@ -143,6 +143,7 @@ struct sp_volume_status {
     struct sp_log_end end;
     uint32_t epoch_counter;
     uint32_t copies, min_copies;
+    uint64_t thin_lsn; /* LSNs up to this one are on fewer than min_copies replicas; 0: none are */
     bool deferring;
     bool shared_domain;
     uint64_t commits, batches, bytes; /* since open */
