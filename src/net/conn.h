@@ -66,11 +66,11 @@ struct sp_conn {
     uint32_t under_way; /* requests; held replies count */
     uint32_t requests;
     uint64_t opened_ms;
-    uint64_t state_until_ms;   /* of handshake and lingering */
-    uint64_t stalled_since_ms; /* 0: the peer takes what we send */
-    uint64_t held_until_ms;    /* meaningful while something is held */
-    struct sp_job *held;       /* replies held back */
-    LIST_HEAD(, sp_job) jobs;  /* all that are under way, held ones too */
+    uint64_t state_until_ms;         /* of handshake and lingering */
+    uint64_t stalled_since_ms;       /* 0: the peer takes what we send */
+    uint64_t held_until_ms;          /* meaningful while something is held */
+    struct sp_job *held;             /* replies held back */
+    LIST_HEAD(sp_jobs, sp_job) jobs; /* all that are under way, held ones too */
     struct sp_task task;
     struct sp_source source;
     struct sp_timer timer;
