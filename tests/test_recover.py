@@ -2,7 +2,6 @@
 `recover scan` and `rebuild` bring the mail back. On loop-mounted ext4 images where the tests run as root, in plain files
 otherwise."""
 import hashlib
-import imaplib
 import json
 import os
 import random
@@ -10,6 +9,7 @@ import subprocess
 
 import pytest
 
+from disks import make_disks, move_units
 from mailbox_state import account_state
 from platform_under_test import PROGRAM, Platform, message, ok
 import format_reader
@@ -20,52 +20,12 @@ IMAGE_MB = 160
 MESSAGES = 2400
 
 
-# ---- disks ----
-
-class Disk:
-    """An image with an ext4 file system, loop-mounted."""
-
-    def __init__(self, path, mount):
-        self.path, self.mount = path, mount
-        with open(path, "wb") as file:
-            file.truncate(IMAGE_MB << 20)
-        self.mkfs()
-        os.mkdir(mount)
-        subprocess.run(["mount", "-o", "loop", str(path), str(mount)], check=True)
-
-    def mkfs(self):
-        # Without a discard: what a disk was told to forget (TRIM; for an image, a punched hole) nobody brings back.
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", str(self.path)], check=True)
-
-    def umount(self):
-        if os.path.ismount(self.mount):
-            subprocess.run(["umount", str(self.mount)], check=True)
-
-    def overwrite(self, start, size, seed):
-        with open(self.path, "r+b") as file:
-            file.seek(start)
-            file.write(random.Random(seed).randbytes(size))
-
-
-def can_mount(folder):
-    probe = folder / "probe"
-    try:
-        Disk(folder / "probe.img", probe).umount()
-        return True
-    except (OSError, subprocess.CalledProcessError):
-        return False
-
-
 @pytest.fixture
 def disks(tmp_path):
-    if os.geteuid() != 0 or not can_mount(tmp_path):
-        pytest.skip("mounting images needs root and loop devices")
-    made = [Disk(tmp_path / f"disk-{name}.img", tmp_path / f"mount-{name}") for name in "ab"]
+    made = make_disks(tmp_path, "ab", IMAGE_MB)
     yield made
     for disk in made:
-        # Lazily: a test that failed may have left its server on it.
-        if os.path.ismount(disk.mount):
-            subprocess.run(["umount", "-l", str(disk.mount)], check=True)
+        disk.let_go()
 
 
 # ---- mail ----
@@ -113,11 +73,7 @@ def fill(platform, count):
 def platform_on(disks, tmp_path, count):
     """A platform whose two replicas are on the disks, filled, and stopped; and what its accounts saw."""
     platform = Platform(tmp_path / "platform").init()
-    for unit, disk in zip("ab", disks):
-        os.rename(platform.folder / unit, tmp_path / f"moved-{unit}")
-        subprocess.run(["cp", "-a", str(tmp_path / f"moved-{unit}"), str(disk.mount / "unit")], check=True)
-        config = platform.config.read_text().replace(f"path = {unit}\n", f"path = {disk.mount}/unit\n")
-        platform.config.write_text(config)
+    move_units(platform, disks)
     platform.configure(segment_size="4M")
     for address in ADDRESSES:
         platform.add_account(address)
