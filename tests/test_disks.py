@@ -162,7 +162,7 @@ def test_truncated_on_both(new_platform):
 def test_blocks_overwritten_while_serving(new_platform):
     """Blocks of one unit turn to garbage while mail is read: every answer is right, from the other unit."""
     platform = new_platform(start=False)
-    platform.configure(segment_size="1M")
+    platform.configure(segment_size="1M", scrub_rate="0")
     platform.start()
     fill(platform, 400)
     before = contents(platform)
@@ -176,6 +176,13 @@ def test_blocks_overwritten_while_serving(new_platform):
     assert contents(platform) == before
     [volume] = json.loads(platform.command("volume", "list", "--json").stdout)
     assert volume["blocks_bad"] > 0
-    shutil.rmtree(platform.folder / "a")
+    # A scrub mends all of it: that unit alone is enough then.
+    scrub = json.loads(platform.command("scrub", "--now", "--json").stdout)
+    assert scrub["mended"] > 100 and scrub["unmendable"] == 0 and not scrub["running"]
+    assert json.loads(platform.command("scrub", "--now", "--json").stdout)["mended"] == 0
+    assert "running     no" in platform.command("scrub").stdout
+    for unit in ("b", "c"):
+        while (platform.folder / unit).exists():
+            shutil.rmtree(platform.folder / unit, ignore_errors=True)
     time.sleep(1)
     assert contents(platform) == before

@@ -55,6 +55,7 @@ int sp_cmd_init(struct sp_call *call);
 int sp_cmd_serve(struct sp_call *call);
 int sp_cmd_unit_list(struct sp_call *call);
 int sp_cmd_volume_list(struct sp_call *call);
+int sp_cmd_scrub(struct sp_call *call);
 int sp_cmd_account_add(struct sp_call *call);
 int sp_cmd_account_list(struct sp_call *call);
 int sp_cmd_account_passwd(struct sp_call *call);

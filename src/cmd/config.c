@@ -86,6 +86,8 @@ static const struct key keys[] = {
     {IN_VOLUME, "degraded", DEGRADED, VOLUME(degraded_accept), 0, 0},
     {IN_VOLUME, "segment_size", SIZE, VOLUME(segment_bytes), 1U << 20, 1ULL << 32},
     {IN_VOLUME, "unit_timeout", DURATION_MS, VOLUME(unit_timeout_ms), 100, 600000},
+    {IN_VOLUME, "resilver_rate", SIZE, VOLUME(resilver_rate), 1U << 20, 1ULL << 40},
+    {IN_VOLUME, "scrub_rate", SIZE, VOLUME(scrub_rate), 0, 1ULL << 40},
     {IN_VOLUME, "hold", DURATION_S, VOLUME(hold_s), 0, 100ULL * 366 * 86400},
     {IN_VOLUME, "allow_shared_domain", YES_NO, VOLUME(allow_shared_domain), 0, 0},
 };
@@ -515,6 +517,8 @@ static void defaults_set(struct sp_config *config)
     config->volume.min_copies = 2;
     config->volume.segment_bytes = 64U << 20;
     config->volume.unit_timeout_ms = 2000;
+    config->volume.resilver_rate = 64U << 20;
+    config->volume.scrub_rate = 4U << 20;
     config->volume.hold_s = 14U * 86400U;
 }
 

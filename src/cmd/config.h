@@ -11,7 +11,7 @@
  *     [tls]          cert, key
  *     [limits]       message_bytes_max, connections, connections_per_peer, incoming_bodies,
  * workers, hash_threads [unit NAME]    kind, path, role, id [volume NAME]  units, min_copies, id,
- * degraded, segment_size, unit_timeout, hold, allow_shared_domain
+ * degraded, segment_size, unit_timeout, resilver_rate, scrub_rate, hold, allow_shared_domain
  *
  * Sizes are bytes or carry K, M, G, T (powers of 1024); times carry ms, s, min, h or d. A line is
  * at most 198 bytes.
@@ -76,7 +76,8 @@ struct sp_config_volume {
     bool allow_shared_domain;
     uint64_t segment_bytes;
     uint32_t unit_timeout_ms;
-    uint64_t hold_s; /* how long a retired segment is kept */
+    uint64_t resilver_rate, scrub_rate; /* bytes a second; scrub_rate 0: only when asked for */
+    uint64_t hold_s;                    /* how long a retired segment is kept */
     unsigned line;
 };
 

@@ -108,10 +108,25 @@ enum sp_status sp_line_stream_write_json(int fd, const json_t *object)
     return status;
 }
 
+/* A name may be no UTF-8, and a text that was cut ends within a character. An answer must come all
+ * the same. */
+static json_t *error_text(const char *text)
+{
+    char ascii[sizeof((struct sp_error *)NULL)->why];
+    size_t len = 0;
+    json_t *json = json_string(text);
+    if (json)
+        return json;
+    for (; text[len] && len < sizeof ascii - 1; len++)
+        ascii[len] = (char)((text[len] & 0x80) ? '?' : text[len]);
+    return json_stringn(ascii, len);
+}
+
 json_t *sp_control_error_json(const struct sp_error *error)
 {
-    return json_pack("{s:{s:s,s:s,s:s,s:s}}", "error", "status", sp_status_name(error->status),
-                     "what", error->what, "why", error->why, "todo", error->todo);
+    return json_pack("{s:{s:s,s:o,s:o,s:o}}", "error", "status", sp_status_name(error->status),
+                     "what", error_text(error->what), "why", error_text(error->why), "todo",
+                     error_text(error->todo));
 }
 
 void sp_control_error_read(const json_t *json, struct sp_error *ret_error)

@@ -94,6 +94,18 @@ static const struct sp_verb verbs[] = {
         .run = sp_cmd_volume_list,
     },
     {
+        .name = "scrub",
+        .arguments = "",
+        .summary = "Tells of the scrub: how far it is, what was found and mended",
+        .details = "Every copy of every segment is read from time to time (scrub_rate), verified, "
+                   "and mended from another\nunit. With --now that is done from the beginning, as "
+                   "fast as the disks allow, and waited for; the exit code\nis 1 when something "
+                   "could not be mended.",
+        .facts = true,
+        .options = {{"now", NULL, "do it now, and wait until it has ended"}},
+        .run = sp_cmd_scrub,
+    },
+    {
         .name = "import maildir",
         .arguments = "PATH",
         .summary = "Imports a Maildir with its folders, flags and keywords",

@@ -43,11 +43,33 @@ static json_t *unit_json(const struct sp_config *config, const struct sp_volume_
         sp_uuid_text(&unit->id, id);
         json_object_set_new(row, "id", json_string(id));
     }
+    if (unit->lacks_segments)
+        json_object_set_new(row, "lacks_segments", json_integer(unit->lacks_segments));
     if (unit->state != SP_UNIT_ABSENT) {
         json_object_set_new(row, "domain", json_string(unit->domain));
         json_object_set_new(row, "free_bytes", json_integer((json_int_t)unit->free_bytes));
     }
     return row;
+}
+
+static json_t *scrub_json(const struct sp_volume_status *status)
+{
+    return json_pack("{s:b,s:I,s:I,s:I,s:I,s:I}", "running", (int)status->scrub_running,
+                     "done_bytes", (json_int_t)(status->scrub_done_blocks * SP_BLOCK_BYTES),
+                     "total_bytes", (json_int_t)(status->scrub_total_blocks * SP_BLOCK_BYTES),
+                     "mended", (json_int_t)status->scrub_mended, "unmendable",
+                     (json_int_t)status->scrub_unmendable, "finished",
+                     (json_int_t)(status->scrub_finished_ns / 1000000000U));
+}
+
+/* Begins it: how far it is, volume.status tells. */
+static enum sp_status volume_scrub(struct sp_platform *platform, const json_t *parameters,
+                                   json_t **ret_result, struct sp_error *error)
+{
+    (void)parameters;
+    sp_volume_scrub_now(platform->volume);
+    *ret_result = json_object();
+    return *ret_result ? SP_OK : sp_operation_memory(error);
 }
 
 static enum sp_status volume_status(struct sp_platform *platform, const json_t *parameters,
@@ -74,6 +96,12 @@ static enum sp_status volume_status(struct sp_platform *platform, const json_t *
         (json_int_t)status.ejections, "units", units);
     if (!result)
         return sp_operation_memory(error);
+    json_object_set_new(result, "segments", json_integer((json_int_t)status.segments));
+    json_object_set_new(result, "blocks_mended", json_integer((json_int_t)status.blocks_mended));
+    json_object_set_new(result, "blocks_unmendable",
+                        json_integer((json_int_t)status.blocks_unmendable));
+    json_object_set_new(result, "tended_bytes", json_integer((json_int_t)status.tended_bytes));
+    json_object_set_new(result, "scrub", scrub_json(&status));
     *ret_result = result;
     return SP_OK;
 }
@@ -88,6 +116,7 @@ static const struct {
     {"account.list", sp_operation_account_list},
     {"account.passwd", sp_operation_account_passwd},
     {"account.remove", sp_operation_account_remove},
+    {"volume.scrub", volume_scrub},
     {"volume.status", volume_status},
 };
 

@@ -8,7 +8,9 @@
  *     account.add      address, password    -> {id, address}
  *     account.list                          -> [{id, address, mailboxes, messages, bytes,
  * protected}] account.passwd   address, password    -> {id, address} account.remove   address ->
- * {id, address} volume.status                         -> {name, id, ..., units: [...]}
+ * {id, address}
+ *     volume.scrub                          -> {}; volume.status tells how far it is
+ *     volume.status                         -> {name, id, ..., scrub: {...}, units: [...]}
  */
 #ifndef SP_CMD_OPERATION_H
 #define SP_CMD_OPERATION_H

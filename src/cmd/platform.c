@@ -220,6 +220,8 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
         .degraded_accept = config->volume.degraded_accept,
         .segment_bytes = config->volume.segment_bytes,
         .unit_timeout_ms = config->volume.unit_timeout_ms,
+        .resilver_rate = config->volume.resilver_rate,
+        .scrub_rate = config->volume.scrub_rate,
         .index_path = index_path,
         .threaded = true,
     };

@@ -61,6 +61,8 @@ static void test_whole(void **state)
                                "degraded = accept\n"
                                "segment_size = 8M\n"
                                "unit_timeout = 500ms\n"
+                               "resilver_rate = 10M\n"
+                               "scrub_rate = 0\n"
                                "hold = 30d\n"
                                "id = 9A9F0DF4-0000-4000-8000-000000000001\n"
                                "allow_shared_domain = yes";
@@ -90,6 +92,8 @@ static void test_whole(void **state)
                 config.volume.has_id);
     assert_int_equal(config.volume.segment_bytes, 8U << 20);
     assert_int_equal(config.volume.unit_timeout_ms, 500);
+    assert_int_equal(config.volume.resilver_rate, 10U << 20);
+    assert_int_equal(config.volume.scrub_rate, 0);
     assert_int_equal(config.volume.hold_s, 30 * 86400);
     sp_config_release(&config);
 }

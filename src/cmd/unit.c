@@ -86,10 +86,15 @@ static enum sp_status look(const struct sp_config *config, json_t **ret_volume,
 int sp_cmd_unit_list(struct sp_call *call)
 {
     static const struct sp_column columns[] = {
-        {"UNIT", "name", SP_COLUMN_TEXT},     {"VOLUME", "volume", SP_COLUMN_TEXT},
-        {"STATE", "state", SP_COLUMN_TEXT},   {"FREE", "free_bytes", SP_COLUMN_BYTES},
-        {"DOMAIN", "domain", SP_COLUMN_TEXT}, {"PATH", "path", SP_COLUMN_TEXT},
-        {"REMARK", "why", SP_COLUMN_TEXT},    {NULL, NULL, SP_COLUMN_TEXT},
+        {"UNIT", "name", SP_COLUMN_TEXT},
+        {"VOLUME", "volume", SP_COLUMN_TEXT},
+        {"STATE", "state", SP_COLUMN_TEXT},
+        {"LACKS", "lacks_segments", SP_COLUMN_NUMBER},
+        {"FREE", "free_bytes", SP_COLUMN_BYTES},
+        {"DOMAIN", "domain", SP_COLUMN_TEXT},
+        {"PATH", "path", SP_COLUMN_TEXT},
+        {"REMARK", "why", SP_COLUMN_TEXT},
+        {NULL, NULL, SP_COLUMN_TEXT},
     };
     struct sp_error error = {0};
     json_t *volume;

@@ -679,9 +679,10 @@ static bool work(struct sp_volume *v)
     uint64_t now = sp_now_ms();
     if (now - v->checked_ms >= CHECK_EVERY_MS)
         look_after_units(v, now);
+    bool tended = sp_tend_step(v, now);
     struct sp_commit *first = take(v);
     if (!first && (!housekeeping_is_due(v) || !v->writable || v->index_failed))
-        return false;
+        return tended;
     run_batch(v, first);
     return true;
 }
@@ -692,8 +693,10 @@ static void *committer(void *context)
     uint64_t worked_ms = sp_now_ms();
     pthread_setname_np(pthread_self(), "committer");
     for (;;) {
+        uint64_t batches = v->batches;
         if (work(v)) {
-            worked_ms = sp_now_ms();
+            if (v->batches != batches)
+                worked_ms = sp_now_ms();
             continue;
         }
         if (sp_now_ms() - worked_ms >= CATALOGUE_IDLE_MS && sp_touched_set_count(v->recent))
@@ -706,7 +709,7 @@ static void *committer(void *context)
         if (!v->queue_first) {
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);
-            until.tv_nsec += (long)CHECK_EVERY_MS * 1000000L;
+            until.tv_nsec += (long)sp_tend_wait_ms(v, sp_now_ms(), CHECK_EVERY_MS) * 1000000L;
             until.tv_sec += until.tv_nsec / 1000000000L;
             until.tv_nsec %= 1000000000L;
             pthread_cond_timedwait(&v->wake, &v->lock, &until);

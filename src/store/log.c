@@ -110,6 +110,8 @@ void sp_log_recruit(struct sp_volume *v)
         pthread_mutex_lock(&v->lock);
         m->state = SP_UNIT_REPLICA;
         m->from_lsn = v->end.lsn + 1;
+        m->lacks = v->segments_count;
+        m->tended = 0;
         pthread_mutex_unlock(&v->lock);
         sp_log(SP_LOG_WARN, "unit.recruit", "volume=%s unit=%s lsn=%" PRIu64, v->name, m->name,
                v->end.lsn + 1);

@@ -11,6 +11,7 @@
 #include "store/volume_internal.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -234,28 +235,30 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
     return SP_OK;
 }
 
-/* A replica that should have a segment and does not have its file is told of: its copy is gone. */
+/* From where on a replica has the log: as the last epoch's head says, but not where its file of a
+ * segment is gone. What it lacks is brought to it. */
 static void check_copies(struct sp_volume *v, const struct sp_listing *listings)
 {
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_volume_member *m = &v->members[i];
-        uint64_t lost_lsn = 0;
-        uint32_t lost = 0;
-        for (size_t k = 0; k < v->segments_count && m->state == SP_UNIT_REPLICA; k++) {
-            const struct sp_volume_segment *s = &v->segments[k];
-            if (m->from_lsn > s->first_lsn ||
-                sp_listing_find(&listings[i], s->segment, s->generation))
-                continue;
-            lost++;
-            lost_lsn = s->last_lsn;
-        }
-        if (!lost)
+        size_t k = v->segments_count;
+        if (m->state != SP_UNIT_REPLICA)
             continue;
-        m->from_lsn = lost_lsn + 1;
-        snprintf(m->why, sizeof m->why, "%u of its segments are gone, up to LSN %" PRIu64, lost,
-                 lost_lsn);
-        sp_log(SP_LOG_ERROR, "unit.lacks", "volume=%s unit=%s segments=%u lsn=%" PRIu64, v->name,
-               m->name, lost, lost_lsn);
+        for (; k > 0; k--) {
+            const struct sp_volume_segment *s = &v->segments[k - 1];
+            if (m->from_lsn > s->first_lsn ||
+                (k < v->segments_count &&
+                 !sp_listing_find(&listings[i], s->segment, s->generation)))
+                break;
+        }
+        m->lacks = k;
+        if (k == 0 || m->from_lsn > v->segments[k - 1].first_lsn)
+            continue;
+        const struct sp_volume_segment *gone = &v->segments[k - 1];
+        m->from_lsn = gone->last_lsn + 1;
+        snprintf(m->why, sizeof m->why, "its copy of segment %" PRIu64 " was gone", gone->segment);
+        sp_log(SP_LOG_ERROR, "unit.lacks", "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64,
+               v->name, m->name, gone->segment, gone->last_lsn);
     }
 }
 
@@ -439,6 +442,9 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
     v->unit_timeout_ms = config->unit_timeout_ms ? config->unit_timeout_ms : 2000;
     v->batch_plans_max = config->batch_plans_max ? config->batch_plans_max : 1024;
     v->queue_bytes_max = config->queue_bytes_max ? config->queue_bytes_max : 256U << 20;
+    v->resilver_rate = config->resilver_rate ? config->resilver_rate : 64U << 20;
+    v->scrub_rate = config->scrub_rate;
+    v->scrub.finished_ms = sp_now_ms();
     v->progress = config->progress;
     v->progress_context = config->progress_context;
     v->next_lsn = 1;
@@ -568,11 +574,21 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
     status.bytes = v->bytes;
     status.blocks_bad = v->blocks_bad;
     status.ejections = v->ejections;
+    status.blocks_mended = v->blocks_mended;
+    status.blocks_unmendable = v->blocks_unmendable;
+    status.tended_bytes = v->tended_bytes;
     pthread_mutex_lock(&v->lock);
     status.end = v->end;
     status.epoch_counter = v->epoch_counter;
     status.deferring = !v->writable;
     status.thin_lsn = thin_lsn(v);
+    status.segments = v->segments_count;
+    status.scrub_running = v->scrub.running || atomic_load(&v->scrub_wanted);
+    status.scrub_done_blocks = v->scrub.done_blocks;
+    status.scrub_total_blocks = v->scrub.total_blocks;
+    status.scrub_mended = v->scrub.mended;
+    status.scrub_unmendable = v->scrub.unmendable;
+    status.scrub_finished_ns = v->scrub.finished_ns;
     for (uint32_t i = 0; i < v->members_count; i++) {
         const struct sp_volume_member *m = &v->members[i];
         struct sp_volume_unit_status *u = &status.units[i];
@@ -580,6 +596,7 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
         u->id = m->id;
         memcpy(u->domain, m->domain, sizeof u->domain);
         u->state = m->state;
+        u->lacks_segments = m->state == SP_UNIT_REPLICA ? (uint32_t)m->lacks : 0;
         memcpy(u->why, m->why, sizeof u->why);
         status.copies += m->state == SP_UNIT_REPLICA && m->unit;
         for (uint32_t k = 0; k < i; k++)

@@ -10,13 +10,14 @@
 
 /* ---- Verified blocks ---- */
 
-static bool is_block_of(const struct sp_volume *v, const struct sp_volume_segment *segment,
-                        uint32_t index, const uint8_t *block)
+bool sp_volume_is_block_of(const struct sp_volume *v, const struct sp_volume_segment *segment,
+                           uint32_t index, const uint8_t *block)
 {
     struct sp_block_header h;
     return sp_block_read(block, &h) == SP_OK && sp_uuid_eq(&h.volume, &v->id) &&
            h.epoch_id == segment->epoch_id && h.segment == segment->segment &&
-           h.generation == segment->generation && h.index == index;
+           h.generation == segment->generation && h.index == index &&
+           !(h.flags & SP_BLOCK_FOOTER) == (index < segment->data_blocks);
 }
 
 /* Replicas first; ejected and stale units are asked last, and only what proves to be the block is
@@ -62,8 +63,9 @@ enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume
             if (status != SP_OK)
                 continue;
             uint32_t before = good;
-            while (good < count && is_block_of(v, segment, first + good,
-                                               ret_blocks + (size_t)good * SP_BLOCK_BYTES))
+            while (good < count &&
+                   sp_volume_is_block_of(v, segment, first + good,
+                                         ret_blocks + (size_t)good * SP_BLOCK_BYTES))
                 good++;
             if (good < count)
                 bad++;

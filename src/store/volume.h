@@ -42,6 +42,8 @@ struct sp_volume_config {
     bool degraded_accept;
     uint64_t segment_bytes;   /* 0: 64 MiB */
     uint32_t unit_timeout_ms; /* 0: 2000 */
+    uint64_t resilver_rate;   /* bytes a second; 0: 64 MiB */
+    uint64_t scrub_rate; /* likewise; 0: copies are verified when they are read, or asked for */
     uint32_t batch_plans_max; /* 0: 1024 */
     uint32_t queue_bytes_max; /* of waiting commits by their weight; 0: 256 MiB */
     const char *index_path;   /* a directory, made when missing */
@@ -138,6 +140,7 @@ struct sp_volume_unit_status {
     enum sp_unit_state state;
     char why[256];
     uint64_t free_bytes;
+    uint32_t lacks_segments; /* of a replica: still to be brought to it */
 };
 struct sp_volume_status {
     struct sp_log_end end;
@@ -146,12 +149,22 @@ struct sp_volume_status {
     uint64_t thin_lsn; /* LSNs up to this one are on fewer than min_copies replicas; 0: none are */
     bool deferring;
     bool shared_domain;
-    uint64_t commits, batches, bytes; /* since open */
-    uint64_t blocks_bad;              /* failed verification and served from a twin */
+    uint64_t commits, batches, bytes;          /* since open */
+    uint64_t blocks_bad;                       /* failed verification and served from a twin */
+    uint64_t blocks_mended, blocks_unmendable; /* by resilvering and scrubbing */
+    uint64_t tended_bytes;                     /* that these have looked at */
+    size_t segments;
+    bool scrub_running;
+    uint64_t scrub_done_blocks, scrub_total_blocks, scrub_mended,
+        scrub_unmendable;       /* of the last */
+    uint64_t scrub_finished_ns; /* 0: none has been finished since the volume was opened */
     uint64_t ejections;
     struct sp_volume_unit_status units[SP_VOLUME_UNITS_MAX];
     uint32_t units_count;
 };
 void sp_volume_status(struct sp_volume *volume, struct sp_volume_status *ret_status);
+/* Has every copy of every sealed segment read, verified, and mended, from the beginning and as fast
+ * as may be. sp_volume_status tells how far it is. */
+void sp_volume_scrub_now(struct sp_volume *volume);
 
 #endif

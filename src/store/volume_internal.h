@@ -7,8 +7,9 @@
  *   replay.c   segments into the index
  *   read.c     message bytes, verified
  *
- * Resilvering, scrubbing and compaction belong beside these: each reads segments by way of
- * `segments` and read.c.
+ *   tend.c     resilvering, scrubbing
+ *
+ * Compaction belongs beside these: it reads segments by way of `segments` and read.c.
  */
 #ifndef SP_STORE_VOLUME_INTERNAL_H
 #define SP_STORE_VOLUME_INTERNAL_H
@@ -33,6 +34,9 @@ struct sp_volume_member {
     bool spare, witness; /* as configured */
     bool vote_damaged;   /* it can be read, and proves nothing */
     uint64_t from_lsn;   /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
+    size_t lacks;    /* of a replica: so many of the first segments are still to be brought to it */
+    uint32_t tended; /* blocks of the last of these that it has */
+    uint64_t paused_ms; /* until when it is left alone, for want of room */
     char why[256];
 };
 
@@ -116,7 +120,20 @@ struct sp_volume {
     void (*notify)(void *context, const struct sp_uuid *account, uint32_t mailbox);
     void *notify_context;
 
+    /* Tending (tend.c): the committer's; what others look at, under lock. */
+    uint64_t resilver_rate, scrub_rate; /* bytes a second; scrub_rate 0: only when asked for */
+    uint64_t tend_ms;                   /* when the next slice is due */
+    _Atomic bool scrub_wanted;
+    struct sp_scrub {
+        bool running, asked;
+        size_t segment; /* the cursor: a block of a member's copy of a segment */
+        uint32_t member, block;
+        uint64_t done_blocks, total_blocks, mended, unmendable;
+        uint64_t begun_ms, finished_ms, finished_ns;
+    } scrub;
+
     _Atomic uint64_t commits, batches, bytes, blocks_bad, ejections;
+    _Atomic uint64_t tended_bytes, blocks_mended, blocks_unmendable;
 };
 
 /* ---- log.c ---- */
@@ -189,6 +206,13 @@ void sp_last_segment_release(struct sp_last_segment *last);
 /* Makes a statement of all tails due, from the first account on. */
 void sp_volume_begin_tails(struct sp_volume *v);
 
+/* ---- tend.c ---- */
+
+/* Does one slice of what is to be done for the copies, if it is due. */
+bool sp_tend_step(struct sp_volume *v, uint64_t now);
+/* Until the next slice, at most `most`. */
+uint64_t sp_tend_wait_ms(const struct sp_volume *v, uint64_t now, uint64_t most);
+
 /* ---- touched.c ---- */
 
 struct sp_touched_set *sp_touched_set_new(void) SP_MUST_USE;
@@ -200,6 +224,9 @@ const struct sp_touched *sp_touched_set_at(const struct sp_touched_set *set, siz
 
 /* ---- replay.c ---- */
 
+/* Whether it is the segment's block `index`: a block of its data, or of its footer behind them. */
+bool sp_volume_is_block_of(const struct sp_volume *v, const struct sp_volume_segment *segment,
+                           uint32_t index, const uint8_t *block);
 /* Reads blocks [first, first + count) of a segment, each checked to be the one asked for, from
  * whichever unit has it sound. Bad or missing everywhere: SP_CORRUPT or SP_NOT_FOUND with the place
  * in the error. */

@@ -1,0 +1,319 @@
+/* Tending the copies: what each replica should have of the log is read, verified, and written where
+ * it is missing or bad. Two uses of one walk over blocks:
+ *
+ *   resilvering   a replica that was recruited has only what came after; the segments before are
+ *                 brought to it, the newest first, so that what it holds is always [from_lsn, end]
+ *   scrubbing     every copy of every segment is read from time to time, and mended from a twin
+ *
+ * All of it is done by the committer, a slice of SLICE_BLOCKS at a time between batches, at a set
+ * rate: so there is one writer to a unit, and nothing to lock. A segment that a unit has in part,
+ * from an attempt before or from before it was ejected, is gone on with: what is sound in it stays.
+ *
+ * The segment that is being written is not tended. A copy that cannot be mended, since no unit has
+ * the block sound, is counted and told of, and left.
+ */
+#include "base/log.h"
+#include "base/time.h"
+#include "store/volume_internal.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define SLICE_BLOCKS   256U
+#define PAUSE_MS       30000U /* after a unit was found full */
+#define SCRUB_REST_MS  60000U /* between two scrubs that nobody asked for */
+#define WRITE_PATIENCE 10U    /* timeouts until a stalled write is given up */
+
+struct slice {
+    struct sp_volume_member *member;
+    const struct sp_volume_segment *segment;
+    uint32_t first, count;
+    uint32_t mended, unmendable;
+};
+
+static uint32_t blocks_of(const struct sp_volume_segment *segment)
+{
+    return segment->data_blocks + segment->footer_blocks;
+}
+
+/* The member's own blocks, each marked as sound or not. */
+static void look(struct sp_volume *v, const struct slice *s, uint8_t *own, bool *ret_sound)
+{
+    struct sp_unit *unit = s->member->unit;
+    const struct sp_volume_segment *segment = s->segment;
+    bool whole = unit->ops->read(unit, segment->segment, segment->generation, s->first, own,
+                                 s->count, NULL) == SP_OK;
+    for (uint32_t i = 0; i < s->count; i++) {
+        uint8_t *block = own + (size_t)i * SP_BLOCK_BYTES;
+        ret_sound[i] = (whole || unit->ops->read(unit, segment->segment, segment->generation,
+                                                 s->first + i, block, 1, NULL) == SP_OK) &&
+                       sp_volume_is_block_of(v, segment, s->first + i, block);
+    }
+}
+
+/* SP_TIMEOUT: it stalled; the blocks must stay where they are for ever. */
+static enum sp_status write_run(struct sp_volume *v, const struct slice *s, uint32_t first,
+                                const uint8_t *blocks, uint32_t count, struct sp_error *error)
+{
+    struct sp_unit *unit = s->member->unit;
+    enum sp_status status = SP_TIMEOUT;
+    unit->ops->write_start(unit, s->segment->segment, s->segment->generation, first, blocks, count);
+    for (unsigned i = 0; i < WRITE_PATIENCE && status == SP_TIMEOUT; i++)
+        status = unit->ops->wait(unit, v->unit_timeout_ms, error);
+    return status;
+}
+
+/* Mends the slice where the member's blocks are not sound. `good`: room for it, aligned. */
+static enum sp_status mend(struct sp_volume *v, struct slice *s, const bool *sound, uint8_t *good,
+                           struct sp_error *error)
+{
+    enum sp_status status = SP_OK;
+    for (uint32_t at = 0; at < s->count && status == SP_OK;) {
+        uint32_t n = 0;
+        struct sp_error why;
+        if (sound[at]) {
+            at++;
+            continue;
+        }
+        while (at + n < s->count && !sound[at + n])
+            n++;
+        /* All of the run at once; if some of it is nowhere to be had, what comes before that. */
+        if (sp_volume_read_blocks(v, s->segment, s->first + at, good, n, &why) != SP_OK) {
+            uint32_t most = n;
+            n = 0;
+            while (n < most &&
+                   sp_volume_read_blocks(v, s->segment, s->first + at + n,
+                                         good + (size_t)n * SP_BLOCK_BYTES, 1, &why) == SP_OK)
+                n++;
+        }
+        if (n)
+            status = write_run(v, s, s->first + at, good, n, error);
+        if (n && status == SP_OK)
+            s->mended += n;
+        at += n;
+        if (status == SP_OK && at < s->count && !sound[at]) {
+            s->unmendable++;
+            at++;
+        }
+    }
+    return status;
+}
+
+/* One slice of a member's copy. SP_OK, or what writing came to. */
+static enum sp_status tend(struct sp_volume *v, struct slice *s, struct sp_error *error)
+{
+    bool sound[SLICE_BLOCKS];
+    uint8_t *own = aligned_alloc(SP_BLOCK_BYTES, (size_t)s->count * SP_BLOCK_BYTES);
+    uint8_t *good = aligned_alloc(SP_BLOCK_BYTES, (size_t)s->count * SP_BLOCK_BYTES);
+    enum sp_status status = own && good ? SP_OK : SP_NO_MEMORY;
+    if (status == SP_OK) {
+        look(v, s, own, sound);
+        status = mend(v, s, sound, good, error);
+    }
+    free(own);
+    if (status != SP_TIMEOUT)
+        free(good);
+    v->tended_bytes += (uint64_t)s->count * SP_BLOCK_BYTES;
+    v->blocks_mended += s->mended;
+    v->blocks_unmendable += s->unmendable;
+    return status;
+}
+
+/* A unit that cannot be written to is ejected, but for want of room: then it is left for a while.
+ */
+static void failed(struct sp_volume *v, struct sp_volume_member *m, enum sp_status status,
+                   const struct sp_error *error, uint64_t now)
+{
+    if (status == SP_NO_SPACE || status == SP_NO_MEMORY) {
+        m->paused_ms = now + PAUSE_MS;
+        sp_log(SP_LOG_WARN, "unit.pause", "volume=%s unit=%s why=%s", v->name, m->name,
+               sp_status_name(status));
+    } else if (sp_log_replicas(v) > 1) {
+        sp_log_eject(v, m, error->why[0] ? error->why : "it stalled while it was being tended");
+    } else {
+        sp_log_suspend(v, m, error->why);
+    }
+}
+
+/* ---- Resilvering ---- */
+
+static struct sp_volume_member *who_lacks(struct sp_volume *v, uint64_t now)
+{
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        if (m->state == SP_UNIT_REPLICA && m->unit && m->lacks && m->paused_ms <= now)
+            return m;
+    }
+    return NULL;
+}
+
+static void has_segment(struct sp_volume *v, struct sp_volume_member *m)
+{
+    const struct sp_volume_segment *segment = &v->segments[m->lacks - 1];
+    pthread_mutex_lock(&v->lock);
+    m->lacks--;
+    m->tended = 0;
+    m->from_lsn = m->lacks ? segment->first_lsn : 1;
+    pthread_mutex_unlock(&v->lock);
+    if (m->lacks == 0)
+        sp_log(SP_LOG_INFO, "unit.resilvered", "volume=%s unit=%s", v->name, m->name);
+}
+
+static void resilver(struct sp_volume *v, struct sp_volume_member *m, uint64_t now)
+{
+    const struct sp_volume_segment *segment = &v->segments[m->lacks - 1];
+    uint32_t total = blocks_of(segment);
+    struct sp_error error = {0};
+    struct slice slice = {.member = m,
+                          .segment = segment,
+                          .first = m->tended,
+                          .count =
+                              total - m->tended < SLICE_BLOCKS ? total - m->tended : SLICE_BLOCKS};
+    enum sp_status status = SP_OK;
+    if (m->tended == 0) {
+        status =
+            m->unit->ops->create(m->unit, segment->segment, segment->generation, total, &error);
+        if (status == SP_EXISTS)
+            status = SP_OK;
+    }
+    if (status == SP_OK)
+        status = tend(v, &slice, &error);
+    if (status == SP_OK && slice.unmendable) {
+        /* It cannot have what nobody has: said once, and gone on. */
+        sp_log(SP_LOG_ERROR, "unit.unmendable",
+               "volume=%s unit=%s segment=%" PRIu64 " blocks=%u-%u count=%u", v->name, m->name,
+               segment->segment, slice.first, slice.first + slice.count - 1, slice.unmendable);
+    }
+    if (status == SP_OK && m->tended + slice.count == total)
+        status = m->unit->ops->seal(m->unit, segment->segment, segment->generation, total, &error);
+    if (status != SP_OK) {
+        failed(v, m, status, &error, now);
+        return;
+    }
+    m->tended += slice.count;
+    if (m->tended == total)
+        has_segment(v, m);
+}
+
+/* ---- Scrubbing ---- */
+
+/* Moves the cursor to the next copy that is there to be read; false: all have been. */
+static bool next_copy(struct sp_volume *v)
+{
+    struct sp_scrub *scrub = &v->scrub;
+    for (; scrub->segment + 1 < v->segments_count; scrub->segment++, scrub->member = 0) {
+        for (; scrub->member < v->members_count; scrub->member++, scrub->block = 0) {
+            const struct sp_volume_member *m = &v->members[scrub->member];
+            if (m->state == SP_UNIT_REPLICA && m->unit && scrub->segment >= m->lacks &&
+                scrub->block < blocks_of(&v->segments[scrub->segment]))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void begin_scrub(struct sp_volume *v, bool asked)
+{
+    struct sp_scrub scrub = {.running = true,
+                             .asked = asked,
+                             .begun_ms = sp_now_ms(),
+                             .finished_ns = v->scrub.finished_ns,
+                             .finished_ms = v->scrub.finished_ms};
+    for (size_t i = 0; i + 1 < v->segments_count; i++)
+        for (uint32_t k = 0; k < v->members_count; k++)
+            if (v->members[k].state == SP_UNIT_REPLICA && i >= v->members[k].lacks)
+                scrub.total_blocks += blocks_of(&v->segments[i]);
+    pthread_mutex_lock(&v->lock);
+    v->scrub = scrub;
+    pthread_mutex_unlock(&v->lock);
+}
+
+static void scrub(struct sp_volume *v, uint64_t now)
+{
+    struct sp_scrub *scrub = &v->scrub;
+    struct sp_error error = {0};
+    if (!next_copy(v)) {
+        pthread_mutex_lock(&v->lock);
+        scrub->running = false;
+        scrub->finished_ns = sp_wall_ns();
+        scrub->finished_ms = now;
+        pthread_mutex_unlock(&v->lock);
+        sp_log(SP_LOG_INFO, "scrub.finished",
+               "volume=%s blocks=%" PRIu64 " mended=%" PRIu64 " unmendable=%" PRIu64 " ms=%" PRIu64,
+               v->name, scrub->done_blocks, scrub->mended, scrub->unmendable,
+               now - scrub->begun_ms);
+        return;
+    }
+    struct sp_volume_member *m = &v->members[scrub->member];
+    const struct sp_volume_segment *segment = &v->segments[scrub->segment];
+    uint32_t left = blocks_of(segment) - scrub->block;
+    struct slice slice = {.member = m,
+                          .segment = segment,
+                          .first = scrub->block,
+                          .count = left < SLICE_BLOCKS ? left : SLICE_BLOCKS};
+    enum sp_status status = tend(v, &slice, &error);
+    pthread_mutex_lock(&v->lock);
+    scrub->block += slice.count;
+    scrub->done_blocks += slice.count;
+    scrub->mended += slice.mended;
+    scrub->unmendable += slice.unmendable;
+    pthread_mutex_unlock(&v->lock);
+    if (slice.mended || slice.unmendable)
+        sp_log(SP_LOG_WARN, "scrub.found",
+               "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 "-%" PRIu64
+               " blocks=%u-%u mended=%u unmendable=%u",
+               v->name, m->name, segment->segment, segment->first_lsn, segment->last_lsn,
+               slice.first, slice.first + slice.count - 1, slice.mended, slice.unmendable);
+    if (status != SP_OK)
+        failed(v, m, status, &error, now);
+}
+
+/* ---- When ---- */
+
+/* In how many ms the next slice is due at this rate. */
+static uint64_t pace(uint64_t bytes_per_s)
+{
+    return bytes_per_s ? (uint64_t)SLICE_BLOCKS * SP_BLOCK_BYTES * 1000 / bytes_per_s : 0;
+}
+
+bool sp_tend_step(struct sp_volume *v, uint64_t now)
+{
+    bool wanted = atomic_load(&v->scrub_wanted);
+    if (!v->writable || v->epoch_broken || v->index_failed ||
+        (v->threaded && !wanted && now < v->tend_ms))
+        return false;
+    struct sp_volume_member *m = who_lacks(v, now);
+    if (m) {
+        resilver(v, m, now);
+        v->tend_ms = sp_now_ms() + pace(v->resilver_rate);
+        return true;
+    }
+    if (wanted) {
+        atomic_store(&v->scrub_wanted, false);
+        begin_scrub(v, true);
+    } else if (!v->scrub.running) {
+        /* One that nobody asked for goes on for ever; in tests, which have no clock, never. */
+        if (!v->threaded || !v->scrub_rate || v->segments_count < 2 ||
+            now - v->scrub.finished_ms < SCRUB_REST_MS)
+            return false;
+        begin_scrub(v, false);
+    }
+    bool asked = v->scrub.asked;
+    scrub(v, now);
+    v->tend_ms = sp_now_ms() + (asked ? 0 : pace(v->scrub_rate));
+    return true;
+}
+
+void sp_volume_scrub_now(struct sp_volume *v)
+{
+    pthread_mutex_lock(&v->lock);
+    atomic_store(&v->scrub_wanted, true);
+    pthread_cond_signal(&v->wake);
+    pthread_mutex_unlock(&v->lock);
+}
+
+uint64_t sp_tend_wait_ms(const struct sp_volume *v, uint64_t now, uint64_t most)
+{
+    return now >= v->tend_ms || v->tend_ms - now > most ? most : v->tend_ms - now;
+}

@@ -1,0 +1,222 @@
+/* Copies are brought to units that lack them, verified, and mended; whatever happens on the way. */
+#include "store/test_bench.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define ABSENT(disk) (1U << (disk))
+
+static struct sp_error error;
+
+static struct sp_volume_status status_of(struct bench *b)
+{
+    struct sp_volume_status status;
+    sp_volume_status(b->volume, &status);
+    return status;
+}
+
+/* Until there is nothing left to do. */
+static void tend_all(struct bench *b)
+{
+    for (int i = 0; i < 100000 && sp_volume_run_once(b->volume); i++)
+        ;
+    assert_false(sp_volume_run_once(b->volume));
+}
+
+/* The spare that took a failed unit's place gets all that came before, and is enough alone. */
+static void test_resilver(void **state)
+{
+    (void)state;
+    for (uint32_t victim = 0; victim < 2; victim++) {
+        struct bench *b = bench_begin(0, 60); /* several segments */
+        sp_sim_set_fault(b->world, victim, SP_SIM_FAIL_WRITES);
+        assert_int_equal(bench_deliver(b), SP_OK);
+        struct sp_volume_status status = status_of(b);
+        assert_true(status.segments > 4 && status.thin_lsn > 0);
+        assert_true(status.units[2].lacks_segments > 3);
+        tend_all(b);
+        status = status_of(b);
+        assert_true(status.thin_lsn == 0 && status.units[2].lacks_segments == 0);
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(bench_deliver(b), SP_OK);
+        bench_stop(b);
+        sp_sim_set_fault(b->world, victim, SP_SIM_HEALTHY);
+        /* The unit that had everything is gone too: what was resilvered serves, and is read
+         * whole. */
+        assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+        assert_int_equal(bench_open(b, ABSENT(1 - victim), true, &error), SP_OK);
+        bench_end(b);
+    }
+}
+
+/* Cut off at each of its operations, it goes on after the restart, and the end is the same. */
+static void test_crash_while_resilvering(void **state)
+{
+    (void)state;
+    uint32_t crashes = 0;
+    for (uint64_t at = 1;; at++) {
+        struct bench *b = bench_begin(0, 30);
+        sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
+        assert_int_equal(bench_deliver(b), SP_OK);
+        sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
+        sp_sim_crash_at(b->world, sp_sim_operations(b->world) + at,
+                        (enum sp_sim_survivors)(at % (SP_SIM_TORN + 1)));
+        for (int i = 0; i < 1000 && !sp_sim_crashed(b->world) && sp_volume_run_once(b->volume); i++)
+            ;
+        bool crashed = sp_sim_crashed(b->world);
+        bench_stop(b);
+        sp_sim_crash_at(b->world, 0, SP_SIM_NONE);
+        assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+        model_check(b->volume, &b->model, NULL, 0);
+        tend_all(b);
+        assert_true(status_of(b).thin_lsn == 0);
+        bench_stop(b);
+        assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+        assert_int_equal(bench_open(b, ABSENT(1), true, &error), SP_OK);
+        bench_end(b);
+        if (!crashed)
+            break;
+        crashes++;
+    }
+    assert_true(crashes > 10);
+}
+
+/* The source has rot where the unit that failed does not: blocks are taken from either. */
+static void test_resilver_from_rotten(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 60);
+    for (uint32_t block = 1; block < 12; block++)
+        assert_true(sp_sim_rot(b->world, block % 2, 2, 0, block));
+    sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES); /* it can still be read */
+    assert_int_equal(bench_deliver(b), SP_OK);
+    tend_all(b);
+    assert_true(status_of(b).blocks_unmendable == 0);
+    bench_stop(b);
+    sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
+    assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+    assert_int_equal(bench_open(b, ABSENT(1), true, &error), SP_OK);
+    bench_end(b);
+}
+
+/* No room on the unit: nothing is ejected, mail flows, and it goes on when there is room. */
+static void test_resilver_without_room(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 60);
+    sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    sp_sim_set_fault(b->world, 2, SP_SIM_FULL);
+    tend_all(b);
+    assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
+    assert_true(status_of(b).thin_lsn > 0);
+    bench_end(b);
+}
+
+/* Rot on both, nowhere in the same place: a scrub finds and mends all of it. */
+static void test_scrub(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 60);
+    uint32_t rotten = 0;
+    for (uint64_t segment = 1; segment <= 4; segment++)
+        for (uint32_t block = 0; block < 20; block += 3, rotten++)
+            assert_true(sp_sim_rot(b->world, (uint32_t)(segment + block) % 2, segment, 0, block));
+    sp_volume_scrub_now(b->volume);
+    tend_all(b);
+    struct sp_volume_status status = status_of(b);
+    assert_true(status.scrub_finished_ns && !status.scrub_running);
+    assert_int_equal(status.scrub_mended, rotten);
+    assert_int_equal(status.scrub_unmendable, 0);
+    assert_int_equal(status.scrub_done_blocks, status.scrub_total_blocks);
+    sp_volume_scrub_now(b->volume);
+    tend_all(b);
+    assert_int_equal(status_of(b).scrub_mended, 0);
+    /* One alone has everything now. */
+    bench_stop(b);
+    assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+    assert_int_equal(bench_open(b, ABSENT(0), false, &error), SP_OK);
+    bench_end(b);
+}
+
+/* Bad in the same place on both: counted, told of, and left; everything else is mended. */
+static void test_unmendable(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 60);
+    for (uint32_t disk = 0; disk < 2; disk++)
+        assert_true(sp_sim_rot(b->world, disk, 2, 0, 7));
+    assert_true(sp_sim_rot(b->world, 0, 2, 0, 9));
+    sp_volume_scrub_now(b->volume);
+    tend_all(b);
+    struct sp_volume_status status = status_of(b);
+    assert_int_equal(status.scrub_mended, 1);
+    assert_int_equal(status.scrub_unmendable, 2);
+    sp_volume_close(b->volume);
+    b->volume = NULL;
+    bench_end(b);
+}
+
+/* A unit that fails while it is being mended is ejected as for any other write. */
+static void test_fault_while_scrubbing(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 60);
+    assert_true(sp_sim_rot(b->world, 0, 2, 0, 7));
+    sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
+    sp_volume_scrub_now(b->volume);
+    tend_all(b);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
+    assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
+    tend_all(b);
+    assert_true(status_of(b).thin_lsn == 0);
+    bench_end(b);
+}
+
+/* Files of a replica that are gone when the volume starts are brought back. */
+static void test_lost_files(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 60);
+    struct sp_unit *unit;
+    bench_stop(b);
+    assert_int_equal(sp_sim_unit_open(b->world, 1, "b", &unit, &error), SP_OK);
+    for (uint64_t segment = 2; segment <= 4; segment++)
+        assert_int_equal(unit->ops->remove(unit, segment, 0, &error), SP_OK);
+    unit->ops->close(unit);
+    sp_sim_restart(b->world);
+    assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+    assert_true(status_of(b).thin_lsn > 0);
+    tend_all(b);
+    assert_true(status_of(b).thin_lsn == 0);
+    bench_stop(b);
+    assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+    assert_int_equal(bench_open(b, ABSENT(0), false, &error), SP_OK);
+    bench_end(b);
+}
+
+static int tests(void)
+{
+    const struct CMUnitTest list[] = {
+        cmocka_unit_test(test_resilver),
+        cmocka_unit_test(test_crash_while_resilvering),
+        cmocka_unit_test(test_resilver_from_rotten),
+        cmocka_unit_test(test_resilver_without_room),
+        cmocka_unit_test(test_scrub),
+        cmocka_unit_test(test_unmendable),
+        cmocka_unit_test(test_fault_while_scrubbing),
+        cmocka_unit_test(test_lost_files),
+    };
+    return cmocka_run_group_tests(list, NULL, NULL);
+}
+
+int main(void)
+{
+    return bench_main(tests);
+}
