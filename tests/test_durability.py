@@ -132,6 +132,17 @@ def test_one_unit_after_the_other(new_platform):
         assert time.monotonic() < deadline, volume
         time.sleep(0.2)
     assert "event=unit.resilvered" in platform.log_text() and volume["thin_lsn"] == 0
+    # A unit that is in use is not added; the lost one comes back empty, as a spare, when it is said to be a new one.
+    for words, said in ((["c"], "in use already"), (["b"], "there is no unit in"), (["x"], "no such unit")):
+        refusal = platform.command("unit", "add", *words, check=False)
+        assert refusal.returncode == 1 and said in refusal.stderr, refusal.stderr
+    (platform.folder / "b").mkdir()
+    (platform.folder / "b" / "something").write_text("precious")
+    assert "not empty" in platform.command("unit", "add", "b", "--init", check=False).stderr
+    (platform.folder / "b" / "something").unlink()
+    assert json.loads(platform.command("unit", "add", "b", "--init", "--json").stdout)["state"] == "spare"
+    remove(platform.folder / "b")
+    time.sleep(1)
     remove(platform.folder / "a")
     time.sleep(1)
     check(delivered(platform, "user@example.org"), load.acknowledged)

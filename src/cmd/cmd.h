@@ -54,6 +54,7 @@ struct sp_call {
 int sp_cmd_init(struct sp_call *call);
 int sp_cmd_serve(struct sp_call *call);
 int sp_cmd_unit_list(struct sp_call *call);
+int sp_cmd_unit_add(struct sp_call *call);
 int sp_cmd_volume_list(struct sp_call *call);
 int sp_cmd_scrub(struct sp_call *call);
 int sp_cmd_account_add(struct sp_call *call);

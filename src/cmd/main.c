@@ -87,6 +87,21 @@ static const struct sp_verb verbs[] = {
         .run = sp_cmd_unit_list,
     },
     {
+        .name = "unit add",
+        .arguments = "NAME",
+        .summary =
+            "Takes a unit back that was ejected or is new, as a spare or where one is wanted",
+        .details = "NAME is that of its section in the configuration. What it still has of the log "
+                   "is verified and kept; what it\nlacks is brought to it when it becomes a "
+                   "replica. Nothing is written over: with --init a folder that is empty\nor "
+                   "missing becomes a new unit, and anything else is refused.",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .options = {{"init", NULL, "make a new unit of its folder, which must be empty"}},
+        .run = sp_cmd_unit_add,
+    },
+    {
         .name = "volume list",
         .arguments = "",
         .summary = "Lists volumes with their state and number of copies",

@@ -5,6 +5,8 @@
 #include "cmd/control.h"
 #include "cmd/operation_internal.h"
 
+#include "unit/dir.h"
+
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +53,81 @@ static json_t *unit_json(const struct sp_config *config, const struct sp_volume_
     }
     return row;
 }
+
+/* ---- unit.add ---- */
+
+struct add_context {
+    struct sp_platform *platform;
+    const struct sp_config_unit *unit;
+    bool init;
+};
+
+/* Two in one failure domain are no two copies: as at the start of a platform. */
+static enum sp_status check_domain(const struct add_context *add, const struct sp_unit *unit,
+                                   struct sp_error *error)
+{
+    struct sp_volume_status status;
+    if (add->platform->config->volume.allow_shared_domain)
+        return SP_OK;
+    sp_volume_status(add->platform->volume, &status);
+    for (uint32_t i = 0; i < status.units_count; i++) {
+        const struct sp_volume_unit_status *other = &status.units[i];
+        if (other->state > SP_UNIT_WITNESS || strcmp(other->name, add->unit->name) == 0 ||
+            strcmp(other->domain, unit->domain) != 0)
+            continue;
+        sp_error_set(error, SP_INVALID, add->unit->name,
+                     "it is in one failure domain with unit %s (%s)", other->name, unit->domain);
+        sp_error_todo(error, "is its disk mounted? Otherwise give it another disk");
+        return SP_INVALID;
+    }
+    return SP_OK;
+}
+
+static enum sp_status open_added(void *context, const char *name, struct sp_unit **ret_unit,
+                                 struct sp_error *error)
+{
+    const struct add_context *add = context;
+    const struct sp_config_unit *unit = add->unit;
+    const struct sp_uuid *expected = unit->has_id ? &unit->id : NULL;
+    struct sp_uuid id;
+    enum sp_status status = sp_unit_dir_open(unit->path, name, expected, ret_unit, error);
+    if (status == SP_UNAVAILABLE && add->init) {
+        status = sp_unit_dir_init(unit->path, &add->platform->volume_id, &id, error);
+        if (status == SP_OK)
+            status = sp_unit_dir_open(unit->path, name, expected, ret_unit, error);
+    }
+    if (status == SP_OK && (status = check_domain(add, *ret_unit, error)) != SP_OK)
+        (*ret_unit)->ops->close(*ret_unit);
+    return status;
+}
+
+static enum sp_status unit_add(struct sp_platform *platform, const json_t *parameters,
+                               json_t **ret_result, struct sp_error *error)
+{
+    struct add_context add = {.platform = platform,
+                              .init = json_is_true(json_object_get(parameters, "init"))};
+    const char *name;
+    struct sp_volume_status volume;
+    enum sp_status status = sp_operation_text(parameters, "name", &name, error);
+    for (uint32_t i = 0; !status && i < platform->config->volume.units_count; i++)
+        if (strcmp(platform->config->volume.units[i]->name, name) == 0)
+            add.unit = platform->config->volume.units[i];
+    if (!status && !add.unit) {
+        status = sp_error_set(error, SP_NOT_FOUND, name, "the configuration has no such unit");
+        sp_error_todo(error, "add it to the file, and restart the server");
+    }
+    if (!status)
+        status = sp_volume_add_unit(platform->volume, name, open_added, &add, error);
+    if (status)
+        return status;
+    sp_volume_status(platform->volume, &volume);
+    for (uint32_t i = 0; i < volume.units_count; i++)
+        if (strcmp(volume.units[i].name, name) == 0)
+            *ret_result = unit_json(platform->config, &volume.units[i]);
+    return *ret_result ? SP_OK : sp_operation_memory(error);
+}
+
+/* ---- volume.scrub, volume.status ---- */
 
 static json_t *scrub_json(const struct sp_volume_status *status)
 {
@@ -116,6 +193,7 @@ static const struct {
     {"account.list", sp_operation_account_list},
     {"account.passwd", sp_operation_account_passwd},
     {"account.remove", sp_operation_account_remove},
+    {"unit.add", unit_add},
     {"volume.scrub", volume_scrub},
     {"volume.status", volume_status},
 };

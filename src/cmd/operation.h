@@ -9,6 +9,7 @@
  *     account.list                          -> [{id, address, mailboxes, messages, bytes,
  * protected}] account.passwd   address, password    -> {id, address} account.remove   address ->
  * {id, address}
+ *     unit.add         name, init           -> as in volume.status
  *     volume.scrub                          -> {}; volume.status tells how far it is
  *     volume.status                         -> {name, id, ..., scrub: {...}, units: [...]}
  */

@@ -1,6 +1,6 @@
-/* `sternpost unit list` and `volume list`. With a server running they tell what it sees. Without
- * one they look at the units alone: opening the volume would begin a new epoch, and might be
- * impossible just when one wants to look. */
+/* `sternpost unit list`, `unit add` and `volume list`. With a server running they tell what it
+ * sees. Without one they look at the units alone: opening the volume would begin a new epoch, and
+ * might be impossible just when one wants to look. */
 #include "cmd/cmd.h"
 #include "cmd/control.h"
 #include "cmd/operation.h"
@@ -106,6 +106,26 @@ int sp_cmd_unit_list(struct sp_call *call)
     else
         sp_print_table(units, columns);
     json_decref(volume);
+    return SP_EXIT_OK;
+}
+
+int sp_cmd_unit_add(struct sp_call *call)
+{
+    struct sp_error error = {0};
+    json_t *unit = NULL;
+    json_t *parameters =
+        json_pack("{s:s,s:b}", "name", call->arguments[0], "init", call->options[0] != NULL);
+    if (sp_operation_run(&call->config, "unit.add", parameters, &unit, &error))
+        return sp_fail(&error);
+    json_int_t lacks = json_integer_value(json_object_get(unit, "lacks_segments"));
+    if (call->json)
+        sp_print_json(unit);
+    else if (lacks)
+        printf("%s: a replica again; %" JSON_INTEGER_FORMAT " segments are brought to it\n",
+               call->arguments[0], lacks);
+    else
+        printf("%s: %s\n", call->arguments[0], json_string_value(json_object_get(unit, "state")));
+    json_decref(unit);
     return SP_EXIT_OK;
 }
 

@@ -679,7 +679,8 @@ static bool work(struct sp_volume *v)
     uint64_t now = sp_now_ms();
     if (now - v->checked_ms >= CHECK_EVERY_MS)
         look_after_units(v, now);
-    bool tended = sp_tend_step(v, now);
+    bool tended = sp_add_unit_step(v);
+    tended |= sp_tend_step(v, now);
     struct sp_commit *first = take(v);
     if (!first && (!housekeeping_is_due(v) || !v->writable || v->index_failed))
         return tended;
@@ -706,7 +707,7 @@ static void *committer(void *context)
             pthread_mutex_unlock(&v->lock);
             return NULL;
         }
-        if (!v->queue_first) {
+        if (!v->queue_first && !v->add_unit) {
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);
             until.tv_nsec += (long)sp_tend_wait_ms(v, sp_now_ms(), CHECK_EVERY_MS) * 1000000L;

@@ -471,6 +471,7 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
     }
     pthread_mutex_init(&v->lock, NULL);
     pthread_rwlock_init(&v->segments_lock, NULL);
+    pthread_rwlock_init(&v->units_lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&v->wake, &attr);
@@ -498,6 +499,7 @@ static void volume_free(struct sp_volume *v, bool clean)
     free(v->sealed);
     pthread_mutex_destroy(&v->lock);
     pthread_rwlock_destroy(&v->segments_lock);
+    pthread_rwlock_destroy(&v->units_lock);
     pthread_cond_destroy(&v->wake);
     free(v);
 }
@@ -605,10 +607,12 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
                                     strcmp(v->members[k].domain, m->domain) == 0;
     }
     pthread_mutex_unlock(&v->lock);
+    pthread_rwlock_rdlock(&v->units_lock);
     for (uint32_t i = 0; i < v->members_count; i++)
         if (v->members[i].unit && v->members[i].unit->ops->space &&
             v->members[i].unit->ops->space(v->members[i].unit, &status.units[i].free_bytes, NULL) !=
                 SP_OK)
             status.units[i].free_bytes = 0;
+    pthread_rwlock_unlock(&v->units_lock);
     *ret_status = status;
 }

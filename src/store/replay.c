@@ -38,9 +38,10 @@ static unsigned reading_rank(enum sp_unit_state state)
     }
 }
 
-enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
-                                     uint32_t first, uint8_t *ret_blocks, uint32_t count,
-                                     struct sp_error *error)
+/* Under units_lock. */
+static enum sp_status read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                  uint32_t first, uint8_t *ret_blocks, uint32_t count,
+                                  struct sp_error *error)
 {
     uint32_t good = 0, bad = 0; /* blocks [first, first + good) are in place */
     struct sp_error last = {0};
@@ -87,6 +88,16 @@ enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume
                         bad           ? "no unit has it sound"
                         : last.why[0] ? last.why
                                       : "no unit has it");
+}
+
+enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                     uint32_t first, uint8_t *ret_blocks, uint32_t count,
+                                     struct sp_error *error)
+{
+    pthread_rwlock_rdlock(&v->units_lock);
+    enum sp_status status = read_blocks(v, segment, first, ret_blocks, count, error);
+    pthread_rwlock_unlock(&v->units_lock);
+    return status;
 }
 
 static enum sp_status read_segment(struct sp_volume *v, const struct sp_volume_segment *segment,

@@ -201,6 +201,64 @@ static void test_lost_files(void **state)
     bench_end(b);
 }
 
+static enum sp_status open_disk(void *context, const char *name, struct sp_unit **ret_unit,
+                                struct sp_error *ret_error)
+{
+    struct bench *b = context;
+    return sp_sim_unit_open(b->world, (uint32_t)(name[0] - 'a'), name, ret_unit, ret_error);
+}
+
+/* A unit that was ejected is repaired and taken back: a spare, with what it had; and when another
+ * fails, only what it missed is written to it. */
+static void test_add_unit(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 60);
+    assert_int_equal(sp_volume_add_unit(b->volume, "a", open_disk, b, &error), SP_EXISTS);
+    assert_int_equal(sp_volume_add_unit(b->volume, "x", open_disk, b, &error), SP_NOT_FOUND);
+    sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(bench_deliver(b), SP_OK);
+    tend_all(b);
+    assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
+    sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
+    assert_int_equal(sp_volume_add_unit(b->volume, "a", open_disk, b, &error), SP_OK);
+    assert_int_equal(bench_state(b, 0), SP_UNIT_SPARE);
+    bench_stop(b);
+    assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+    assert_int_equal(bench_state(b, 0), SP_UNIT_SPARE);
+    sp_sim_set_fault(b->world, 1, SP_SIM_FAIL_ALL);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
+    uint64_t mended = status_of(b).blocks_mended;
+    tend_all(b);
+    struct sp_volume_status status = status_of(b);
+    assert_true(status.thin_lsn == 0);
+    assert_true((status.blocks_mended - mended) * SP_UNIT_BLOCK_BYTES < status.tended_bytes / 2);
+    bench_stop(b);
+    assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+    sp_sim_set_fault(b->world, 1, SP_SIM_HEALTHY);
+    assert_int_equal(bench_open(b, ABSENT(2), true, &error), SP_OK);
+    bench_end(b);
+}
+
+/* With too few copies the volume defers; a unit that is taken back is enough to go on. */
+static void test_add_unit_ends_deferring(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 20);
+    sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    sp_sim_set_fault(b->world, 1, SP_SIM_FAIL_WRITES);
+    assert_int_equal(bench_deliver(b), SP_UNAVAILABLE);
+    sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
+    assert_int_equal(sp_volume_add_unit(b->volume, "a", open_disk, b, &error), SP_OK);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    tend_all(b);
+    assert_true(status_of(b).thin_lsn == 0);
+    bench_end(b);
+}
+
 static int tests(void)
 {
     const struct CMUnitTest list[] = {
@@ -212,6 +270,8 @@ static int tests(void)
         cmocka_unit_test(test_unmendable),
         cmocka_unit_test(test_fault_while_scrubbing),
         cmocka_unit_test(test_lost_files),
+        cmocka_unit_test(test_add_unit),
+        cmocka_unit_test(test_add_unit_ends_deferring),
     };
     return cmocka_run_group_tests(list, NULL, NULL);
 }

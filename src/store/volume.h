@@ -163,6 +163,14 @@ struct sp_volume_status {
     uint32_t units_count;
 };
 void sp_volume_status(struct sp_volume *volume, struct sp_volume_status *ret_status);
+/* Takes a unit back that is out (ejected, stale, absent), or a new one in, in the place of the
+ * configuration that `name` names; it is a spare then, or a replica where one is wanted. `open`
+ * opens it, on the committer's thread. Waits. SP_NOT_FOUND, SP_EXISTS (it is in use), SP_CONFLICT
+ * (it has another history), SP_TIMEOUT, SP_UNAVAILABLE, and what `open` returns. */
+typedef enum sp_status sp_unit_opener(void *context, const char *name, struct sp_unit **ret_unit,
+                                      struct sp_error *error);
+enum sp_status sp_volume_add_unit(struct sp_volume *volume, const char *name, sp_unit_opener *open,
+                                  void *context, struct sp_error *error) SP_MUST_USE;
 /* Has every copy of every sealed segment read, verified, and mended, from the beginning and as fast
  * as may be. sp_volume_status tells how far it is. */
 void sp_volume_scrub_now(struct sp_volume *volume);

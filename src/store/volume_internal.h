@@ -8,6 +8,7 @@
  *   read.c     message bytes, verified
  *
  *   tend.c     resilvering, scrubbing
+ *   add_unit.c taking a unit back
  *
  * Compaction belongs beside these: it reads segments by way of `segments` and read.c.
  */
@@ -120,6 +121,11 @@ struct sp_volume {
     void (*notify)(void *context, const struct sp_uuid *account, uint32_t mailbox);
     void *notify_context;
 
+    /* Held by whoever uses a unit outside the committer's thread; for writing, when one is
+     * replaced. */
+    pthread_rwlock_t units_lock;
+    struct sp_add_unit *add_unit; /* under lock: what add_unit.c is asked for; NULL: nothing */
+
     /* Tending (tend.c): the committer's; what others look at, under lock. */
     uint64_t resilver_rate, scrub_rate; /* bytes a second; scrub_rate 0: only when asked for */
     uint64_t tend_ms;                   /* when the next slice is due */
@@ -205,6 +211,11 @@ void sp_last_segment_release(struct sp_last_segment *last);
 
 /* Makes a statement of all tails due, from the first account on. */
 void sp_volume_begin_tails(struct sp_volume *v);
+
+/* ---- add_unit.c ---- */
+
+/* Carries out what sp_volume_add_unit asks for; false: nothing. */
+bool sp_add_unit_step(struct sp_volume *v);
 
 /* ---- tend.c ---- */
 
