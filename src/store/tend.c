@@ -254,7 +254,10 @@ static void scrub(struct sp_volume *v, uint64_t now)
                           .count = left < SLICE_BLOCKS ? left : SLICE_BLOCKS};
     enum sp_status status = tend(v, &slice, &error);
     pthread_mutex_lock(&v->lock);
-    scrub->block += slice.count;
+    if (status == SP_OK)
+        scrub->block += slice.count;
+    else
+        scrub->member++, scrub->block = 0; /* not this copy */
     scrub->done_blocks += slice.count;
     scrub->mended += slice.mended;
     scrub->unmendable += slice.unmendable;
@@ -265,8 +268,18 @@ static void scrub(struct sp_volume *v, uint64_t now)
                " blocks=%u-%u mended=%u unmendable=%u",
                v->name, m->name, segment->segment, segment->first_lsn, segment->last_lsn,
                slice.first, slice.first + slice.count - 1, slice.mended, slice.unmendable);
-    if (status != SP_OK)
+    if (status == SP_NOT_FOUND) {
+        /* Its file is gone: it lacks the segment, and those before it are looked at again. */
+        pthread_mutex_lock(&v->lock);
+        m->lacks = scrub->segment + 1;
+        m->tended = 0;
+        m->from_lsn = segment->last_lsn + 1;
+        pthread_mutex_unlock(&v->lock);
+        sp_log(SP_LOG_ERROR, "unit.lacks", "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64,
+               v->name, m->name, segment->segment, segment->last_lsn);
+    } else if (status != SP_OK) {
         failed(v, m, status, &error, now);
+    }
 }
 
 /* ---- When ---- */

@@ -1,5 +1,6 @@
 /* Copies are brought to units that lack them, verified, and mended; whatever happens on the way. */
 #include "store/test_bench.h"
+#include "store/volume_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -201,6 +202,24 @@ static void test_lost_files(void **state)
     bench_end(b);
 }
 
+/* A sealed segment's file vanishes from a unit that is in use: a scrub finds it, and brings it
+ * back. */
+static void test_file_lost_in_use(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 60);
+    struct sp_unit *a = b->volume->members[0].unit;
+    assert_int_equal(a->ops->remove(a, 3, 0, &error), SP_OK);
+    sp_volume_scrub_now(b->volume);
+    tend_all(b);
+    assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
+    assert_true(status_of(b).thin_lsn == 0);
+    bench_stop(b);
+    assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+    assert_int_equal(bench_open(b, ABSENT(1), false, &error), SP_OK);
+    bench_end(b);
+}
+
 static enum sp_status open_disk(void *context, const char *name, struct sp_unit **ret_unit,
                                 struct sp_error *ret_error)
 {
@@ -270,6 +289,7 @@ static int tests(void)
         cmocka_unit_test(test_unmendable),
         cmocka_unit_test(test_fault_while_scrubbing),
         cmocka_unit_test(test_lost_files),
+        cmocka_unit_test(test_file_lost_in_use),
         cmocka_unit_test(test_add_unit),
         cmocka_unit_test(test_add_unit_ends_deferring),
     };
