@@ -164,7 +164,7 @@ static void message(struct sp_losses *losses, struct sp_chain *c, const struct s
         check(losses, sp_spans_add(&c->missing, c->uidnext, m.uid - 1));
     check(losses, sp_spans_add(&c->have, m.uid, m.uid));
     if (m.uid >= c->uidnext)
-        c->uidnext = m.uid + 1;
+        c->uidnext = m.uid < UINT32_MAX ? m.uid + 1 : m.uid;
     for (uint32_t i = 0; i < m.bodies.count; i++)
         if (sp_spans_has(&losses->missing, m.bodies.ptr[i])) {
             note_bodiless(losses, c, record, &m);

@@ -101,7 +101,7 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
     snprintf(m->domain, sizeof m->domain, "%s", unit->domain);
     m->state = m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE;
     m->why[0] = '\0';
-    m->vote_damaged = false;
+    m->vote_damaged = m->suspect = false;
     m->from_lsn = UINT64_MAX;
     m->lacks = 0;
     pthread_mutex_unlock(&v->lock);
@@ -115,7 +115,7 @@ static enum sp_status carry_out(struct sp_volume *v, const struct sp_add_unit *a
     struct timespec until;
     if (!m)
         return sp_error_set(error, SP_NOT_FOUND, add->name, "the volume has no such unit");
-    if (v->unmended)
+    if (v->unmended || v->index_failed)
         return sp_error_set(error, SP_UNAVAILABLE, add->name,
                             "the volume is open for reading only");
     if (m->state <= SP_UNIT_WITNESS && m->unit)

@@ -214,6 +214,8 @@ static enum sp_status emit_catalogue(struct sp_plan *plan, const struct sp_touch
     if (status == SP_OK && !base)
         status = sp_index_expunged(sp_plan_read(plan), &at->account, at->mailbox,
                                    mailbox.row.catalogue_modseq, add_gone, &gone);
+    if (present.failed || gone.failed)
+        return SP_OK; /* a mailbox of millions of scattered UIDs: its chain still guards it */
     if (status != SP_OK)
         return status;
     sort_spans(&gone.list);
@@ -230,7 +232,7 @@ static enum sp_status emit_catalogue(struct sp_plan *plan, const struct sp_touch
     struct sp_buf *buf = sp_plan_buf(plan);
     sp_catalogue_write(&catalogue, buf);
     if (sp_buf_failed(buf))
-        return SP_OK; /* a mailbox of millions of scattered UIDs: its chain still guards it */
+        return SP_OK; /* likewise */
     return sp_plan_emit(plan, SP_RECORD_CATALOGUE, &at->account, at->mailbox, sp_buf_slice(buf),
                         NULL);
 }
@@ -512,6 +514,7 @@ static enum sp_status write_batch(struct sp_volume *v)
     struct sp_touched *touched = v->apply.touched;
     uint32_t count = v->apply.touched_count;
     v->apply.touched = NULL;
+    v->apply.position.undecided = false;
     status = sp_apply_commit(&v->apply, &v->end);
     if (status == SP_OK)
         notify_touched(v, touched, count);
@@ -684,8 +687,9 @@ static bool work(struct sp_volume *v)
     struct sp_commit *first = take(v);
     if (!first && (!housekeeping_is_due(v) || !v->writable || v->index_failed))
         return tended;
+    uint64_t lsn = v->next_lsn;
     run_batch(v, first);
-    return true;
+    return first || tended || v->next_lsn != lsn; /* what cannot be said now is not tried at once */
 }
 
 static void *committer(void *context)

@@ -45,6 +45,7 @@ struct sp_position {
     uint64_t volume_tail; /* LSN of the last record on the volume's chain */
     uint64_t manifest_segment, manifest_lsn;
     bool list_protected; /* the volume's own chain is broken: accounts may be missing */
+    bool undecided;      /* taken from replicas before an epoch began: it may turn out void */
 };
 
 struct sp_account_row {

@@ -4,7 +4,7 @@
 
 #include "store/index.h"
 
-#define SP_INDEX_SCHEMA 3U
+#define SP_INDEX_SCHEMA 4U
 
 /* UIDs that share a row of the flags table. */
 #define SP_CHUNK_SHIFT 6U

@@ -199,8 +199,7 @@ static enum sp_status check_stale(struct sp_volume *v, const struct sp_segment_h
     for (uint32_t i = 0; i < last->replicas_count; i++) {
         struct sp_replica *r = &last->replicas[i];
         struct sp_volume_member *m = r->member;
-        bool good =
-            r->segment == last->segment || (r->segment == 0 && last->segment == epoch->segment);
+        bool good = r->blocks || (r->segment == 0 && last->segment == epoch->segment);
         if (!good && r->segment == before->segment) {
             const struct sp_unit_segment *file = file_of(&listings[m - v->members], r->segment);
             struct sp_segment_id id = {v->id, r->segment, 0};

@@ -56,7 +56,7 @@ static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id,
         struct sp_vote old = {0};
         uint8_t bytes[SP_VOTE_BYTES_MAX], accepted[SP_BLOCK_BYTES];
         const uint8_t *accept = head_block;
-        if (!m->unit || m->state == SP_UNIT_EJECTED || m->state == SP_UNIT_ABSENT)
+        if (!m->unit || m->suspect || m->state == SP_UNIT_ABSENT)
             continue;
         if (sp_vote_read(m->unit, &old, &error) != SP_OK || old.promised_counter > counter)
             continue;
@@ -91,6 +91,7 @@ void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const ch
     char quoted[300];
     pthread_mutex_lock(&v->lock);
     member->state = SP_UNIT_EJECTED;
+    member->suspect = true;
     snprintf(member->why, sizeof member->why, "%s", why);
     pthread_mutex_unlock(&v->lock);
     v->ejections++;
@@ -180,6 +181,9 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t from_lsn, uint64_t
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_volume_member *m = &v->members[i];
         if (m->state != SP_UNIT_REPLICA || !m->unit || m->from_lsn > from_lsn)
+            continue;
+        /* An empty segment begins at the same LSN as what came after it. */
+        if (from_lsn != UINT64_MAX && m->lacks == v->segments_count)
             continue;
         m->unit->ops->write_start(m->unit, segment, generation, first, blocks, count);
         pending[i] = true;
@@ -274,7 +278,7 @@ static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
         .segment = segment,
         .epoch_begins = epoch_begins,
         .time_ns = sp_wall_ns(),
-        .next_lsn = v->next_lsn,
+        .next_lsn = v->end.lsn + 1, /* v->next_lsn counts the batch under way */
         .batch = v->end.batch + 1,
         .min_copies = v->min_copies,
         .segment_bytes = v->segment_bytes,
@@ -308,6 +312,13 @@ static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
      * now. */
     for (uint32_t i = 0; i < v->away_count && absent; i++, absent--) {
         struct sp_member away = v->away[i];
+        bool listed = false; /* it is here, but its vote is damaged */
+        for (uint32_t k = 0; k < head->members_count; k++)
+            listed |= sp_uuid_eq(&head->members[k].unit, &away.unit);
+        if (listed) {
+            absent++;
+            continue;
+        }
         if (away.role == SP_MEMBER_REPLICA)
             away.role = SP_MEMBER_EJECTED;
         away.ranges_count = 0;
@@ -413,7 +424,8 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
         struct sp_volume_member *m = &v->members[i];
         struct sp_error error = {0};
         /* A unit that came later does not have the segment, and gets it whole. */
-        if (m->state != SP_UNIT_REPLICA || !m->unit || m->from_lsn > segment->first_lsn)
+        if (m->state != SP_UNIT_REPLICA || !m->unit || m->from_lsn > segment->first_lsn ||
+            m->lacks == v->segments_count)
             continue;
         if (m->unit->ops->seal(m->unit, segment->segment, segment->generation,
                                segment->data_blocks + count, &error) != SP_OK)
@@ -459,7 +471,7 @@ static uint64_t highest_promise(struct sp_volume *v)
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_vote vote;
         struct sp_error error;
-        if (!v->members[i].unit || v->members[i].state == SP_UNIT_EJECTED ||
+        if (!v->members[i].unit || v->members[i].suspect ||
             sp_vote_read(v->members[i].unit, &vote, &error) != SP_OK)
             continue;
         counter = vote.promised_counter > counter ? vote.promised_counter : counter;

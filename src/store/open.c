@@ -237,7 +237,7 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
 
 /* From where on a replica has the log: as the last epoch's head says, but not where its file of a
  * segment is gone. What it lacks is brought to it. */
-static void check_copies(struct sp_volume *v, const struct sp_listing *listings)
+static void check_copies(struct sp_volume *v, const struct sp_listing *listings, bool mended)
 {
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_volume_member *m = &v->members[i];
@@ -247,7 +247,7 @@ static void check_copies(struct sp_volume *v, const struct sp_listing *listings)
         for (; k > 0; k--) {
             const struct sp_volume_segment *s = &v->segments[k - 1];
             if (m->from_lsn > s->first_lsn ||
-                (k < v->segments_count &&
+                ((k < v->segments_count || !mended) &&
                  !sp_listing_find(&listings[i], s->segment, s->generation)))
                 break;
         }
@@ -381,9 +381,10 @@ static enum sp_status find_log(struct sp_volume *v, struct sp_listing *listings,
         snprintf(v->why_not, sizeof v->why_not, "a unit lacks the end of the log: %.150s",
                  error->why);
     }
+    bool mended = last.segment != 0;
     sp_last_segment_release(&last);
     if (status == SP_OK)
-        check_copies(v, listings);
+        check_copies(v, listings, mended);
     return status;
 }
 

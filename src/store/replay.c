@@ -20,13 +20,15 @@ bool sp_volume_is_block_of(const struct sp_volume *v, const struct sp_volume_seg
            !(h.flags & SP_BLOCK_FOOTER) == (index < segment->data_blocks);
 }
 
-/* Replicas first; ejected and stale units are asked last, and only what proves to be the block is
- * taken from them. */
-static unsigned reading_rank(enum sp_unit_state state)
+/* Replicas that had the segment from the epoch in which it was written come first. Others may have
+ * blocks of an attempt that failed, valid and in their place and yet not the log's: they are asked
+ * only for what nobody else has. */
+static unsigned reading_rank(const struct sp_volume_member *m,
+                             const struct sp_volume_segment *segment)
 {
-    switch (state) {
+    switch (m->state) {
     case SP_UNIT_REPLICA:
-        return 0;
+        return m->from_lsn <= segment->first_lsn ? 0 : 1;
     case SP_UNIT_SPARE:
         return 1;
     case SP_UNIT_STALE:
@@ -49,7 +51,7 @@ static enum sp_status read_blocks(struct sp_volume *v, const struct sp_volume_se
         for (uint32_t i = 0; i < v->members_count && good < count; i++) {
             struct sp_volume_member *m = &v->members[i];
             pthread_mutex_lock(&v->lock);
-            struct sp_unit *unit = reading_rank(m->state) == rank ? m->unit : NULL;
+            struct sp_unit *unit = reading_rank(m, segment) == rank ? m->unit : NULL;
             pthread_mutex_unlock(&v->lock);
             if (!unit)
                 continue;
@@ -213,6 +215,7 @@ static enum sp_status replay_segment(struct sp_volume *v, const struct sp_volume
             status = sp_apply_record(&v->apply, &record, &place);
     source_close(&source);
     bool read = status == SP_EOF;
+    v->apply.position.undecided = !v->writable;
     if (read)
         status = sp_apply_commit(&v->apply, end);
     else
@@ -280,6 +283,8 @@ static enum sp_status index_stands(struct sp_volume *v, size_t *ret_segment, uin
     status = sp_index_position(&read, &position);
     sp_read_end(&read);
     if (status != SP_OK || position.end.segment == 0)
+        return SP_NOT_FOUND;
+    if (position.end.lsn > v->end.lsn && position.undecided)
         return SP_NOT_FOUND;
     if (position.end.lsn > v->end.lsn) {
         sp_error_set(error, SP_UNAVAILABLE, v->name,

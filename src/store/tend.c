@@ -37,18 +37,29 @@ static uint32_t blocks_of(const struct sp_volume_segment *segment)
     return segment->data_blocks + segment->footer_blocks;
 }
 
-/* The member's own blocks, each marked as sound or not. */
-static void look(struct sp_volume *v, const struct slice *s, uint8_t *own, bool *ret_sound)
+/* The member's own blocks, each marked as sound or not. One that it had in an epoch of its own is
+ * sound when it is valid; in a segment that it lacks, blocks may have stayed that are valid and not
+ * the log's: there it is sound when it is what the others have. */
+static void look(struct sp_volume *v, const struct slice *s, uint8_t *own, uint8_t *truth,
+                 bool *ret_sound)
 {
     struct sp_unit *unit = s->member->unit;
     const struct sp_volume_segment *segment = s->segment;
+    struct sp_error why;
+    bool lacking = s->member->from_lsn > segment->first_lsn;
     bool whole = unit->ops->read(unit, segment->segment, segment->generation, s->first, own,
                                  s->count, NULL) == SP_OK;
+    bool told =
+        lacking && sp_volume_read_blocks(v, segment, s->first, truth, s->count, &why) == SP_OK;
     for (uint32_t i = 0; i < s->count; i++) {
         uint8_t *block = own + (size_t)i * SP_BLOCK_BYTES;
+        uint8_t *true_block = truth + (size_t)i * SP_BLOCK_BYTES;
         ret_sound[i] = (whole || unit->ops->read(unit, segment->segment, segment->generation,
                                                  s->first + i, block, 1, NULL) == SP_OK) &&
                        sp_volume_is_block_of(v, segment, s->first + i, block);
+        if (ret_sound[i] && lacking &&
+            (told || sp_volume_read_blocks(v, segment, s->first + i, true_block, 1, &why) == SP_OK))
+            ret_sound[i] = memcmp(block, true_block, SP_BLOCK_BYTES) == 0;
     }
 }
 
@@ -108,7 +119,7 @@ static enum sp_status tend(struct sp_volume *v, struct slice *s, struct sp_error
     uint8_t *good = aligned_alloc(SP_BLOCK_BYTES, (size_t)s->count * SP_BLOCK_BYTES);
     enum sp_status status = own && good ? SP_OK : SP_NO_MEMORY;
     if (status == SP_OK) {
-        look(v, s, own, sound);
+        look(v, s, own, good, sound);
         status = mend(v, s, sound, good, error);
     }
     free(own);

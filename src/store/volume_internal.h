@@ -34,6 +34,7 @@ struct sp_volume_member {
     enum sp_unit_state state;
     bool spare, witness; /* as configured */
     bool vote_damaged;   /* it can be read, and proves nothing */
+    bool suspect;        /* ejected in this life: not even asked for its vote */
     uint64_t from_lsn;   /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
     size_t lacks;    /* of a replica: so many of the first segments are still to be brought to it */
     uint32_t tended; /* blocks of the last of these that it has */

@@ -8,9 +8,11 @@
  * and which UIDs stand behind the sequence numbers (uidmap.h).
  *
  * News. notify() says only that there is some. At the end of a command, or at once in IDLE, the
- * session pulls it with SP_REQ_SYNC, tells the client, and forgets. Messages that are gone keep
- * their sequence number until EXPUNGE may be sent (RFC 3501, 7.4.1): not in FETCH, STORE, SEARCH,
- * SORT, THREAD, though in their UID forms. Without news NOOP is answered without asking anyone.
+ * session pulls it with SP_REQ_SYNC, tells the client, and forgets. When it cannot be had, it is
+ * asked for again at the end of the next command, in IDLE after a pause. Messages that are gone
+ * keep their sequence number until EXPUNGE may be sent (RFC 3501, 7.4.1): not in FETCH, STORE,
+ * SEARCH, SORT, THREAD, though in their UID forms. Without news NOOP is answered without asking
+ * anyone.
  *
  * \Recent is not kept: it cannot be told truly to more than one session, and RFC 9051 has dropped
  * it. `0 RECENT` is what a client hears; SEARCH RECENT and NEW find nothing, OLD everything.
@@ -69,6 +71,7 @@
  * the last byte in either direction. RFC 3501, 5.4 wants at least 30 minutes. */
 #define SP_IMAP_PREAUTH_TIMEOUT_MS 180000U
 #define SP_IMAP_IDLE_TIMEOUT_MS    1800000U
+#define SP_IMAP_NEWS_RETRY_MS      1000U /* in IDLE, after news that could not be had */
 
 /* A session that has its greeting ready to send; NULL: no memory. env is borrowed and outlives it;
  * peer is copied. */

@@ -543,6 +543,8 @@ static uint64_t deadline_ms(void *session)
         return s->started_ms + SP_IMAP_PREAUTH_TIMEOUT_MS;
     if (s->phase == SP_IMAP_RUNNING && s->handler)
         return UINT64_MAX; /* the wait is ours */
+    if (s->phase == SP_IMAP_IDLING && s->selected && s->selected->retry_ms)
+        return s->selected->retry_ms;
     return s->active_ms +
            (s->env->idle_timeout_ms ? s->env->idle_timeout_ms : SP_IMAP_IDLE_TIMEOUT_MS);
 }
@@ -554,6 +556,11 @@ static void tick(void *session, uint64_t now_ms)
         return;
     if (s->phase == SP_IMAP_CLOSED || s->phase == SP_IMAP_TLS) {
         sp_imap_abort(s);
+        return;
+    }
+    if (s->phase == SP_IMAP_IDLING && s->selected && s->selected->retry_ms) {
+        s->selected->retry_ms = 0;
+        pump(s);
         return;
     }
     s->active_ms = now_ms;

@@ -29,6 +29,7 @@ struct sp_imap_selected {
     struct sp_mailbox_ref ref;
     bool read_only;
     bool news;                      /* something may have changed since the last SYNC */
+    uint64_t retry_ms;              /* the last SYNC failed: IDLE waits until then; 0: it did not */
     uint32_t uidnext;               /* the lowest UID not heard of */
     uint64_t modseq;                /* all changes up to this one are known */
     uint64_t told_first, told_last; /* later ones whose flags STORE has reported */

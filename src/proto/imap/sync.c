@@ -306,7 +306,8 @@ static void on_news(struct sp_imap *s, const struct sp_reply *reply)
         return;
     }
     if (reply->status != SP_OK) {
-        s->selected->news = true; /* there will be another occasion */
+        s->selected->news = true; /* there will be another occasion, in IDLE after a pause */
+        s->selected->retry_ms = s->active_ms + SP_IMAP_NEWS_RETRY_MS;
         go_on(s);
         return;
     }
@@ -332,6 +333,7 @@ static bool ask_for_news(struct sp_imap *s, uint32_t after_uid)
     }
     if (!after_uid) {
         selected->news = false;
+        selected->retry_ms = 0;
         s->sync_uidnext = selected->uidnext;
         s->sync_modseq = 0;
     }
@@ -359,7 +361,7 @@ void sp_imap_idle_news(struct sp_imap *s)
         return;
     if (s->selected->gone_count && !tell_gone(s))
         return;
-    if (s->selected->news)
+    if (s->selected->news && !s->selected->retry_ms)
         (void)ask_for_news(s, 0);
 }
 

@@ -233,6 +233,10 @@ static const struct conversation change[] = {
     {"news that cannot be had",
      SELECT "! hook fail sync unavailable\nC: c NOOP\nS: c OK NOOP completed\n! hook fail sync ok\n"
             "! hook add\nC: d NOOP\nS: * 4 EXISTS\nS: d OK NOOP completed\n" LOGOUT},
+    {"news that cannot be had, in IDLE",
+     SELECT "C: c IDLE\nS: + idling\n! hook fail sync unavailable\n! hook add\n! notify\n! tick "
+            "1000\n! hook fail sync ok\n! tick 1000\nS: * 4 EXISTS\n"
+            "C: DONE\nS: c OK IDLE completed\n" LOGOUT},
 };
 
 static const struct conversation condstore[] = {
