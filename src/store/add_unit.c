@@ -46,7 +46,8 @@ static bool is_other_members(const struct sp_volume *v, const struct sp_volume_m
 }
 
 /* The unit's vote and files: it must not know of anything later than we do. */
-static enum sp_status look_at(struct sp_volume *v, struct sp_unit *unit, struct sp_error *error)
+static enum sp_status look_at(struct sp_volume *v, struct sp_unit *unit, bool *ret_vouched,
+                              struct sp_error *error)
 {
     struct sp_vote vote;
     struct sp_unit_segment *list = NULL;
@@ -58,12 +59,9 @@ static enum sp_status look_at(struct sp_volume *v, struct sp_unit *unit, struct 
         v->segment_max = list[count - 1].segment; /* no number is used twice */
     free(list);
     status = sp_vote_read(unit, &vote, error);
-    if (status == SP_CORRUPT) {
-        /* Whoever takes it back vouches for it: it promises what is known to have been promised. */
-        uint8_t bytes[SP_VOTE_BYTES_MAX];
-        size_t len = sp_vote_write(v->epoch_counter, v->epoch_id, NULL, bytes);
-        return unit->ops->vote_write(unit, sp_slice(bytes, len), error);
-    }
+    *ret_vouched = status == SP_CORRUPT; /* by whoever takes it back */
+    if (status == SP_CORRUPT)
+        return SP_OK;
     if (status == SP_OK && vote.accepted && vote.head.epoch_counter > v->epoch_counter) {
         sp_error_set(error, SP_CONFLICT, unit->name,
                      "it took part in epoch %u, and this is epoch %u: another history",
@@ -79,6 +77,7 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
                               const struct sp_add_unit *add, struct sp_error *error)
 {
     struct sp_unit *unit = NULL;
+    bool vouched = false;
     if (m->unit) /* it has the unit locked */
         m->unit->ops->close(m->unit);
     m->unit = NULL;
@@ -90,7 +89,7 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
     else if (is_other_members(v, m, &unit->id))
         status = sp_error_set(error, SP_INVALID, m->name, "it is another unit of this volume");
     else
-        status = look_at(v, unit, error);
+        status = look_at(v, unit, &vouched, error);
     if (status != SP_OK) {
         unit->ops->close(unit);
         return status;
@@ -101,7 +100,8 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
     snprintf(m->domain, sizeof m->domain, "%s", unit->domain);
     m->state = m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE;
     m->why[0] = '\0';
-    m->vote_damaged = m->suspect = false;
+    m->vote_damaged = m->suspect = m->unanswered = false;
+    m->vouched = vouched;
     m->from_lsn = UINT64_MAX;
     m->lacks = 0;
     pthread_mutex_unlock(&v->lock);

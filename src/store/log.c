@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define WAIT_SLICE_MS 20U
+#define PATIENCE      10U /* timeouts until a write that nobody completes is given up */
 
 /* ---- Votes ---- */
 
@@ -58,7 +59,14 @@ static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id,
         const uint8_t *accept = head_block;
         if (!m->unit || m->suspect || m->state == SP_UNIT_ABSENT)
             continue;
-        if (sp_vote_read(m->unit, &old, &error) != SP_OK || old.promised_counter > counter)
+        enum sp_status status = sp_vote_read(m->unit, &old, &error);
+        if (status == SP_CORRUPT && m->vouched && head_block) {
+            /* What it had accepted is lost, so it is not counted; but from here on it knows. */
+            size_t whole = sp_vote_write(counter, id, head_block, bytes);
+            m->vouched = m->unit->ops->vote_write(m->unit, sp_slice(bytes, whole), &error) != SP_OK;
+            continue;
+        }
+        if (status != SP_OK || old.promised_counter > counter)
             continue;
         if (!accept && old.accepted) {
             sp_segment_head_write(&old.head, accepted);
@@ -167,7 +175,8 @@ static void abandon(void *memory)
 /* Writes and syncs blocks on every replica that has the log from from_lsn on. SP_OK: all have them.
  * SP_IO: replicas failed and were ejected; the others have them. SP_NO_SPACE, SP_NO_MEMORY: some
  * unit is full, or the process has no memory or descriptors left, which is no unit's fault; others
- * may have been ejected. SP_UNAVAILABLE: the last one failed. v->write_abandoned: a stalled unit
+ * may have been ejected. SP_UNAVAILABLE: the last one failed, or those that did not
+ * all stall: nobody is ejected for being as slow as all others. v->write_abandoned: a stalled unit
  * may still read the blocks, whatever the outcome. */
 static enum sp_status write_all(struct sp_volume *v, uint64_t from_lsn, uint64_t segment,
                                 uint32_t generation, uint32_t first, const uint8_t *blocks,
@@ -193,6 +202,7 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t from_lsn, uint64_t
     struct sp_volume_member *failed[SP_VOLUME_UNITS_MAX];
     struct sp_error errors[SP_VOLUME_UNITS_MAX];
     uint32_t failed_count = 0;
+    const struct sp_volume_member *stalled = NULL; /* one of them, when nobody has completed */
     while (waiting) {
         for (uint32_t i = 0; i < v->members_count; i++) {
             struct sp_volume_member *m = &v->members[i];
@@ -203,9 +213,17 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t from_lsn, uint64_t
             if (status == SP_TIMEOUT) {
                 /* Only slower than a twin is suspect: a controller on which everything stalls
                  * ejects nobody. */
-                if (!done || sp_now_ms() - start < v->unit_timeout_ms)
+                uint64_t waited = sp_now_ms() - start;
+                if (waited < (done ? 1 : PATIENCE) * (uint64_t)v->unit_timeout_ms)
                     continue;
                 v->write_abandoned = true;
+                if (!done) {
+                    m->unanswered = true;
+                    stalled = m;
+                    pending[i] = false;
+                    waiting--;
+                    continue;
+                }
                 sp_error_set(&error, SP_TIMEOUT, m->name,
                              "it stalled for more than %u ms while another unit wrote",
                              v->unit_timeout_ms);
@@ -232,6 +250,9 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t from_lsn, uint64_t
     }
     for (uint32_t i = 0; i < failed_count; i++)
         sp_log_eject(v, failed[i], errors[i].why);
+    if (stalled)
+        return cannot_write(v, "unit %s has not answered for %u ms, and no other completed",
+                            stalled->name, PATIENCE * v->unit_timeout_ms);
     if (outcome == SP_OK && failed_count)
         outcome = SP_IO;
     sp_assert(outcome != SP_OK || done == replicas);
@@ -517,6 +538,26 @@ static enum sp_status try_epoch(struct sp_volume *v)
     return SP_OK;
 }
 
+/* Whether the writes that were given up have ended: until then nothing can be written to these
+ * units. What landed late lies behind the end of the log, and is void with the next epoch. */
+static bool have_answered(struct sp_volume *v)
+{
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        struct sp_error error = {0};
+        if (m->state != SP_UNIT_REPLICA || !m->unit || !m->unanswered)
+            continue;
+        enum sp_status status = m->unit->ops->wait(m->unit, 1, &error);
+        if (status == SP_TIMEOUT)
+            return false;
+        m->unanswered = false;
+        if (status != SP_OK && status != SP_NO_SPACE && status != SP_NO_MEMORY &&
+            sp_log_replicas(v) > 1)
+            sp_log_eject(v, m, error.why);
+    }
+    return true;
+}
+
 enum sp_status sp_log_begin_epoch(struct sp_volume *v)
 {
     /* Until it has begun, nothing may be written: not in the old epoch, whose units differ now, and
@@ -524,6 +565,8 @@ enum sp_status sp_log_begin_epoch(struct sp_volume *v)
     pthread_mutex_lock(&v->lock);
     v->writable = false;
     pthread_mutex_unlock(&v->lock);
+    if (!have_answered(v))
+        return SP_UNAVAILABLE; /* why_not says it already */
     enum sp_status status = seal_current(v);
     if (status == SP_OK) {
         status = SP_IO;

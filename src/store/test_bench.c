@@ -85,6 +85,13 @@ void bench_end(struct bench *b)
     free(b);
 }
 
+enum sp_status bench_open_disk(void *context, const char *name, struct sp_unit **ret_unit,
+                               struct sp_error *error)
+{
+    struct bench *b = context;
+    return sp_sim_unit_open(b->world, (uint32_t)(name[0] - 'a'), name, ret_unit, error);
+}
+
 enum sp_unit_state bench_state(struct bench *b, uint32_t disk)
 {
     struct sp_volume_status status;

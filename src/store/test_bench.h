@@ -27,6 +27,9 @@ enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct 
 void bench_stop(struct bench *b);
 enum sp_status bench_run(struct bench *b, struct step step);
 enum sp_status bench_deliver(struct bench *b);
+/* An opener for sp_volume_add_unit; context is the bench. */
+enum sp_status bench_open_disk(void *context, const char *name, struct sp_unit **ret_unit,
+                               struct sp_error *error);
 enum sp_unit_state bench_state(struct bench *b, uint32_t disk);
 
 /* Runs what `tests` runs with bench_index_path set, and removes the index afterwards. */

@@ -225,9 +225,39 @@ static void test_last_replica_vanishes(void **state)
     bench_end(b);
 }
 
+/* Everything stalls, or one fails and the other stalls: nobody is ejected for that, those who wait
+ * are answered, and when the disks answer again mail flows. */
+static void test_all_stall(void **state)
+{
+    (void)state;
+    for (int one_fails = 0; one_fails < 2; one_fails++) {
+        struct bench *b = bench_begin(0, 10);
+        struct sp_error error;
+        sp_sim_set_fault(b->world, 0, SP_SIM_STALL);
+        sp_sim_set_fault(b->world, 1, one_fails ? SP_SIM_FAIL_WRITES : SP_SIM_STALL);
+        assert_int_equal(bench_deliver(b), SP_UNAVAILABLE);
+        assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
+        assert_int_equal(bench_state(b, 1), one_fails ? SP_UNIT_EJECTED : SP_UNIT_REPLICA);
+        assert_int_equal(bench_deliver(b), SP_UNAVAILABLE);
+        model_check(b->volume, &b->model, NULL, 0);
+        for (uint32_t disk = 0; disk < 2; disk++)
+            sp_sim_set_fault(b->world, disk, SP_SIM_HEALTHY);
+        enum sp_status delivered = SP_UNAVAILABLE;
+        for (int i = 0; i < 100 && delivered != SP_OK; i++) {
+            usleep(100000);
+            delivered = bench_deliver(b);
+        }
+        assert_int_equal(delivered, SP_OK);
+        bench_stop(b);
+        assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+        bench_end(b);
+    }
+}
+
 static int tests(void)
 {
     const struct CMUnitTest list[] = {
+        cmocka_unit_test(test_all_stall),
         cmocka_unit_test(test_failure_and_full),
         cmocka_unit_test(test_last_replica_vanishes),
         cmocka_unit_test(test_replica_lost),

@@ -557,8 +557,6 @@ static void take_back(struct sim *s, uint32_t disk)
     enum sp_status status = sp_volume_add_unit(s->volume, names[disk], open_disk, s, &error);
     SAY("  disk %u taken back: %s %s\n", disk, sp_status_name(status),
         status != SP_OK ? error.why : "");
-    if (s->volume->members[disk].unit && !s->volume->members[disk].vote_damaged)
-        s->damaged &= ~(1U << disk);
 }
 
 static void some_step(struct sim *s)
@@ -638,12 +636,27 @@ static void check_start(struct sim *s)
         sp_assert(!status.deferring);
 }
 
+/* A vote that was damaged may have been written anew since its unit was taken back. */
+static void look_at_votes(struct sim *s)
+{
+    struct sp_unit *units[UNITS_MAX];
+    open_units(s, ~s->damaged, units);
+    for (uint32_t i = 0; i < s->units_count; i++) {
+        struct sp_vote vote;
+        struct sp_error error;
+        if (units[i] && sp_vote_read(units[i], &vote, &error) == SP_OK)
+            s->damaged &= ~(1U << i);
+    }
+    close_units(s, units);
+}
+
 /* Tries to start; false when it was refused, for good reason, or cut off. */
 static bool try_start(struct sim *s, uint32_t absent, bool crash)
 {
     struct sp_volume_config config;
     struct sp_error error = {0};
     uint32_t here;
+    look_at_votes(s);
     bool lacking = lacks(s, absent, &here), healthy = true;
     for (uint32_t i = 0; i < s->units_count; i++)
         healthy &= s->faults[i] == SP_SIM_HEALTHY;

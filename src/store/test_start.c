@@ -209,6 +209,15 @@ static void test_damaged_vote(void **state)
         bench_stop(b);
         /* With one of the others away there is no majority left to believe. */
         assert_int_equal(bench_open(b, ABSENT(0), false, &error), SP_UNAVAILABLE);
+        sp_sim_restart(b->world);
+        /* Taken back, it is a voter again, and knows the epoch. */
+        assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+        assert_int_equal(sp_volume_add_unit(b->volume, "c", bench_open_disk, b, &error), SP_OK);
+        assert_int_equal(bench_deliver(b), SP_OK);
+        bench_stop(b);
+        assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+        assert_int_equal(bench_open(b, ABSENT(0), false, &error), SP_OK);
+        assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
         bench_end(b);
     }
 }

@@ -220,28 +220,21 @@ static void test_file_lost_in_use(void **state)
     bench_end(b);
 }
 
-static enum sp_status open_disk(void *context, const char *name, struct sp_unit **ret_unit,
-                                struct sp_error *ret_error)
-{
-    struct bench *b = context;
-    return sp_sim_unit_open(b->world, (uint32_t)(name[0] - 'a'), name, ret_unit, ret_error);
-}
-
 /* A unit that was ejected is repaired and taken back: a spare, with what it had; and when another
  * fails, only what it missed is written to it. */
 static void test_add_unit(void **state)
 {
     (void)state;
     struct bench *b = bench_begin(0, 60);
-    assert_int_equal(sp_volume_add_unit(b->volume, "a", open_disk, b, &error), SP_EXISTS);
-    assert_int_equal(sp_volume_add_unit(b->volume, "x", open_disk, b, &error), SP_NOT_FOUND);
+    assert_int_equal(sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error), SP_EXISTS);
+    assert_int_equal(sp_volume_add_unit(b->volume, "x", bench_open_disk, b, &error), SP_NOT_FOUND);
     sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
     for (int i = 0; i < 10; i++)
         assert_int_equal(bench_deliver(b), SP_OK);
     tend_all(b);
     assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
     sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
-    assert_int_equal(sp_volume_add_unit(b->volume, "a", open_disk, b, &error), SP_OK);
+    assert_int_equal(sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error), SP_OK);
     assert_int_equal(bench_state(b, 0), SP_UNIT_SPARE);
     bench_stop(b);
     assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
@@ -271,10 +264,52 @@ static void test_add_unit_ends_deferring(void **state)
     sp_sim_set_fault(b->world, 1, SP_SIM_FAIL_WRITES);
     assert_int_equal(bench_deliver(b), SP_UNAVAILABLE);
     sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
-    assert_int_equal(sp_volume_add_unit(b->volume, "a", open_disk, b, &error), SP_OK);
+    assert_int_equal(sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error), SP_OK);
     assert_int_equal(bench_deliver(b), SP_OK);
     tend_all(b);
     assert_true(status_of(b).thin_lsn == 0);
+    bench_end(b);
+}
+
+/* A unit that is taken back has a whole batch of an attempt that failed: valid, in its place, and
+ * not the log's, which went on with another attempt elsewhere. */
+static void test_failed_attempt_stays_void(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 0);
+    b->body_bytes = 3000;
+    while (status_of(b).end.blocks < 23)
+        assert_int_equal(bench_deliver(b), SP_OK);
+    b->body_bytes = 5000;
+    sp_sim_set_fault(b->world, 1, SP_SIM_FULL);
+    assert_int_equal(bench_deliver(b), SP_NO_SPACE); /* whole on a */
+    sp_sim_set_fault(b->world, 1, SP_SIM_HEALTHY);
+    b->seed += 2; /* to the same mailbox, another message */
+    /* a is gone; the power fails when b has this attempt, and before another epoch is voted for. */
+    sp_sim_set_fault(b->world, 0, SP_SIM_GONE);
+    sp_sim_crash_at(b->world, sp_sim_operations(b->world) + 4, SP_SIM_NONE);
+    assert_int_not_equal(bench_deliver(b), SP_OK);
+    struct step doubt = {.type = STEP_DELIVER,
+                         .mailbox = b->seed % MODEL_MAILBOXES,
+                         .seed = b->seed,
+                         .body_bytes = 5000};
+    doubt.uid = b->model.mailboxes[doubt.mailbox].uid_highest + 1;
+    bench_stop(b);
+    sp_sim_crash_at(b->world, 0, SP_SIM_NONE);
+    sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
+    assert_int_equal(bench_open(b, ABSENT(0), false, &error), SP_OK);
+    model_check(b->volume, &b->model, &doubt, 1);
+    assert_int_equal(b->model.mailboxes[doubt.mailbox].messages[doubt.uid].state, MODEL_PRESENT);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    assert_int_equal(sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error), SP_OK);
+    sp_sim_set_fault(b->world, 2, SP_SIM_FAIL_WRITES);
+    assert_int_equal(bench_deliver(b), SP_OK); /* a takes c's place */
+    tend_all(b);
+    assert_true(status_of(b).thin_lsn == 0);
+    model_check(b->volume, &b->model, NULL, 0);
+    bench_stop(b);
+    assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+    assert_int_equal(bench_open(b, ABSENT(1), true, &error), SP_OK); /* a alone */
     bench_end(b);
 }
 
@@ -290,6 +325,7 @@ static int tests(void)
         cmocka_unit_test(test_fault_while_scrubbing),
         cmocka_unit_test(test_lost_files),
         cmocka_unit_test(test_file_lost_in_use),
+        cmocka_unit_test(test_failed_attempt_stays_void),
         cmocka_unit_test(test_add_unit),
         cmocka_unit_test(test_add_unit_ends_deferring),
     };

@@ -34,6 +34,8 @@ struct sp_volume_member {
     enum sp_unit_state state;
     bool spare, witness; /* as configured */
     bool vote_damaged;   /* it can be read, and proves nothing */
+    bool vouched;        /* taken back with a damaged vote: it accepts the next epoch, uncounted */
+    bool unanswered;     /* a write that was given up is still under way on it */
     bool suspect;        /* ejected in this life: not even asked for its vote */
     uint64_t from_lsn;   /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
     size_t lacks;    /* of a replica: so many of the first segments are still to be brought to it */
