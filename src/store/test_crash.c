@@ -51,26 +51,6 @@ static void make_script(struct group *groups, uint32_t count)
     }
 }
 
-struct waiting {
-    struct sp_commit commit; /* first: the two are cast */
-    struct step_context context;
-    enum sp_status status;
-    bool answered;
-};
-
-static enum sp_status waiting_plan(struct sp_plan *plan, struct sp_commit *commit)
-{
-    return step_plan(plan, &((struct waiting *)commit)->context);
-}
-
-static void waiting_done(struct sp_commit *commit, enum sp_status status, const char *why)
-{
-    struct waiting *w = (struct waiting *)commit;
-    (void)why;
-    w->status = status;
-    w->answered = true;
-}
-
 /* Runs the script until it ends or is not acknowledged any more; steps in doubt are left in
  * *ret_doubt. */
 static uint32_t run_script(struct sp_volume *volume, struct model *model, struct group *groups,

@@ -105,6 +105,19 @@ enum sp_status step_plan(struct sp_plan *plan, void *context)
     }
 }
 
+enum sp_status waiting_plan(struct sp_plan *plan, struct sp_commit *commit)
+{
+    return step_plan(plan, &((struct waiting *)commit)->context);
+}
+
+void waiting_done(struct sp_commit *commit, enum sp_status status, const char *why)
+{
+    struct waiting *w = (struct waiting *)commit;
+    (void)why;
+    w->status = status;
+    w->answered = true;
+}
+
 void step_done(struct model *model, const struct step *step)
 {
     struct model_mailbox *mailbox = &model->mailboxes[step->mailbox];

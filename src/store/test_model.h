@@ -44,6 +44,16 @@ struct step_context {
     struct step *step;
 };
 enum sp_status step_plan(struct sp_plan *plan, void *context);
+/* A step that waits in the volume's queue with others, and its outcome. */
+struct waiting {
+    struct sp_commit commit; /* first: the two are cast */
+    struct step_context context;
+    enum sp_status status;
+    bool answered;
+};
+enum sp_status waiting_plan(struct sp_plan *plan, struct sp_commit *commit);
+void waiting_done(struct sp_commit *commit, enum sp_status status, const char *why);
+
 /* What an acknowledged step does to the model. */
 void step_done(struct model *model, const struct step *step);
 

@@ -384,26 +384,6 @@ static void check_copies(struct sim *s)
 
 /* ---- Steps ---- */
 
-struct waiting {
-    struct sp_commit commit; /* first: the two are cast */
-    struct step_context context;
-    enum sp_status status;
-    bool answered;
-};
-
-static enum sp_status waiting_plan(struct sp_plan *plan, struct sp_commit *commit)
-{
-    return step_plan(plan, &((struct waiting *)commit)->context);
-}
-
-static void waiting_done(struct sp_commit *commit, enum sp_status status, const char *why)
-{
-    struct waiting *w = (struct waiting *)commit;
-    (void)why;
-    w->status = status;
-    w->answered = true;
-}
-
 /* The volume's own looks at its units come when this says so, and not by the clock. */
 static void quiet(struct sim *s)
 {
