@@ -122,7 +122,7 @@ class Sternpost(Server):
 
     def start(self):
         self.smtp, self.lmtp, self.imap = free_ports(3)
-        run(self.program, "init", self.folder, "--hostname", "mail.example.com")
+        run(self.program, "init", self.folder, "--hostname", "mail.example.com", "--pop3", "0")
         text = open(self.conf).read()
         for key in ("smtp", "lmtp", "imap"):
             text = re.sub(rf"^{key} = .*", f"{key} = 127.0.0.1:{getattr(self, key)}", text, flags=re.M)

@@ -1,6 +1,7 @@
 """A Sternpost platform for a test: initialised in a folder of its own, on ports that are free, started and stopped."""
 import imaplib
 import os
+import poplib
 import re
 import signal
 import smtplib
@@ -40,8 +41,8 @@ class Platform:
 
     def init(self):
         # Port 0: the kernel chooses, and the log says which.
-        subprocess.run([PROGRAM, "init", str(self.folder), "--smtp", "0", "--lmtp", "0", "--imap", "0"], check=True,
-                       capture_output=True, text=True, timeout=60)
+        subprocess.run([PROGRAM, "init", str(self.folder), "--smtp", "0", "--lmtp", "0", "--imap", "0",
+                        "--pop3", "0"], check=True, capture_output=True, text=True, timeout=60)
         return self
 
     def add_account(self, address, password=PASSWORD):
@@ -101,6 +102,12 @@ class Platform:
 
     def lmtp(self):
         return smtplib.LMTP("127.0.0.1", self.ports["lmtp"], local_hostname="client.example.net", timeout=60)
+
+    def pop3(self, address, password=PASSWORD):
+        connection = poplib.POP3("127.0.0.1", self.ports["pop3"], timeout=60)
+        connection.user(address)
+        connection.pass_(password)
+        return connection
 
     def imap(self, address, password=PASSWORD, select="INBOX"):
         connection = imaplib.IMAP4("127.0.0.1", self.ports["imap"], timeout=60)

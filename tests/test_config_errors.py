@@ -108,7 +108,7 @@ def test_an_empty_folder_is_an_absent_unit(stopped):
 
 
 def test_nothing_to_listen_on(stopped):
-    text = re.sub(r"(?m)^(smtp|lmtp|imap) = .*\n", "", stopped.config.read_text())
+    text = re.sub(r"(?m)^(smtp|lmtp|imap|pop3) = .*\n", "", stopped.config.read_text())
     stopped.config.write_text(text)
     assert "nothing to listen on" in serve_fails(stopped)
 

@@ -41,7 +41,9 @@ static enum sp_status check_server(const struct sp_config *config, struct sp_err
                       "give both cert and key, as PEM files, or neither");
     for (uint32_t i = 0; i < config->listeners_count; i++) {
         enum sp_protocol protocol = config->listeners[i].protocol;
-        if ((protocol == SP_PROTOCOL_SMTPS || protocol == SP_PROTOCOL_IMAPS) && !config->tls_cert) {
+        bool implicit = protocol == SP_PROTOCOL_SMTPS || protocol == SP_PROTOCOL_IMAPS ||
+                        protocol == SP_PROTOCOL_POP3S;
+        if (implicit && !config->tls_cert) {
             char why[96];
             snprintf(why, sizeof why, "[listen] %s: needs a certificate",
                      sp_protocol_name(protocol));

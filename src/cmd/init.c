@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define PORTS 4U /* in the order of the command's options */
+
 static const char template[] =
     "# Sternpost, %s\n"
     "#\n"
@@ -33,7 +35,8 @@ static const char template[] =
     "smtp = 127.0.0.1:%u\n"
     "lmtp = 127.0.0.1:%u\n"
     "imap = 127.0.0.1:%u\n"
-    "# smtps and imaps begin with TLS; with [tls] there, smtp, lmtp and imap offer STARTTLS\n"
+    "pop3 = 127.0.0.1:%u\n"
+    "# smtps, imaps and pop3s begin with TLS; with [tls] there, the others offer it\n"
     "\n"
     "# [tls]\n"
     "# cert = fullchain.pem\n"
@@ -107,8 +110,9 @@ static enum sp_status take_folder(const char *path, struct sp_error *error)
     return status;
 }
 
-static enum sp_status write_config(const char *path, const char *hostname, const unsigned ports[3],
-                                   const struct sp_uuid *volume, struct sp_error *error)
+static enum sp_status write_config(const char *path, const char *hostname,
+                                   const unsigned ports[PORTS], const struct sp_uuid *volume,
+                                   struct sp_error *error)
 {
     char id[SP_UUID_TEXT];
     sp_uuid_text(volume, id);
@@ -117,7 +121,7 @@ static enum sp_status write_config(const char *path, const char *hostname, const
     if (!file)
         return path_error(path, "name a folder that can be written", error);
     fprintf(file, template, "as `sternpost init` wrote it", hostname, ports[0], ports[1], ports[2],
-            id);
+            ports[3], id);
     if (fflush(file) || fsync(fd)) {
         enum sp_status status = path_error(path, "name a folder that can be written", error);
         fclose(file);
@@ -127,7 +131,7 @@ static enum sp_status write_config(const char *path, const char *hostname, const
     return SP_OK;
 }
 
-static enum sp_status init(const char *folder, const char *hostname, const unsigned ports[3],
+static enum sp_status init(const char *folder, const char *hostname, const unsigned ports[PORTS],
                            json_t *units, struct sp_uuid *ret_volume, struct sp_error *error)
 {
     static const char *const names[] = {"a", "b", "c"};
@@ -160,11 +164,11 @@ static enum sp_status init(const char *folder, const char *hostname, const unsig
 int sp_cmd_init(struct sp_call *call)
 {
     const char *hostname = call->options[0] ? call->options[0] : "localhost";
-    unsigned ports[3] = {2525, 2424, 1143};
+    unsigned ports[PORTS] = {2525, 2424, 1143, 1110};
     char folder[4000], id[SP_UUID_TEXT];
     struct sp_uuid volume;
     struct sp_error error = {0};
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < PORTS; i++) {
         uint64_t port;
         if (!call->options[i + 1])
             continue;

@@ -27,7 +27,8 @@ static const struct sp_verb verbs[] = {
         .options = {{"hostname", "NAME", "the server's name (localhost)"},
                     {"smtp", "PORT", "port for SMTP (2525)"},
                     {"lmtp", "PORT", "port for LMTP (2424)"},
-                    {"imap", "PORT", "port for IMAP (1143)"}},
+                    {"imap", "PORT", "port for IMAP (1143)"},
+                    {"pop3", "PORT", "port for POP3 (1110)"}},
         .run = sp_cmd_init,
     },
     {

@@ -12,6 +12,7 @@
 #include "net/backend_mail.h"
 #include "net/server.h"
 #include "proto/imap/imap.h"
+#include "proto/pop3/pop3.h"
 #include "proto/smtp/smtp.h"
 
 #include <errno.h>
@@ -43,6 +44,8 @@ static const struct {
     [SP_PROTOCOL_LMTP] = {&sp_lmtp_ops, lmtp_new, false},
     [SP_PROTOCOL_IMAP] = {&sp_imap_ops, sp_imap_new, false},
     [SP_PROTOCOL_IMAPS] = {&sp_imap_ops, sp_imap_new, true},
+    [SP_PROTOCOL_POP3] = {&sp_pop3_ops, sp_pop3_new, false},
+    [SP_PROTOCOL_POP3S] = {&sp_pop3_ops, sp_pop3_new, true},
 };
 
 static uint32_t listeners_of(const struct sp_config *config,

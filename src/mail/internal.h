@@ -10,6 +10,7 @@
  *     fetch.c        FETCH, SYNC, OPEN        store.c     STORE, EXPUNGE, COPY, MOVE
  *     search.c       SEARCH                   match.c     finding text in text
  *     sort.c         SORT                     thread.c    THREAD
+ *     maildrop.c     MAILDROP: who has one open by POP3
  *     import.c       what the import command needs
  *
  * An operation is owned by one thread at a time: whoever executes it, then the committer, or a
@@ -31,6 +32,7 @@
 #define SP_MAILBOXES_MAX     10000U      /* of one account; subscriptions likewise */
 
 struct sp_bodies;
+struct sp_maildrops;
 struct sp_auth;
 
 struct sp_mail {
@@ -39,6 +41,7 @@ struct sp_mail {
     struct sp_index *index;
     struct sp_bodies *bodies;
     struct sp_auth *auth;
+    struct sp_maildrops *maildrops;
 
     pthread_mutex_t lock; /* of the next three */
     pthread_cond_t idle;
@@ -103,7 +106,16 @@ extern const char sp_why_protected[];
 typedef void sp_op_handler(struct sp_op *op);
 sp_op_handler sp_op_authenticate, sp_op_resolve, sp_op_body_put, sp_op_body_drop, sp_op_deliver,
     sp_op_append, sp_op_list, sp_op_open, sp_op_status, sp_op_create, sp_op_delete, sp_op_rename,
-    sp_op_subscribe, sp_op_sync, sp_op_fetch, sp_op_store, sp_op_expunge, sp_op_copy, sp_op_search;
+    sp_op_subscribe, sp_op_sync, sp_op_fetch, sp_op_store, sp_op_expunge, sp_op_copy, sp_op_search,
+    sp_op_maildrop;
+
+/* ---- maildrop.c ---- */
+
+/* NULL: no memory. */
+struct sp_maildrops *sp_maildrops_new(void) SP_MUST_USE;
+void sp_maildrops_free(struct sp_maildrops *drops);
+/* Gives back what the session holds. */
+void sp_maildrops_forget_session(struct sp_maildrops *drops, uint64_t session);
 
 /* ---- Ranges of UIDs, being made ---- */
 

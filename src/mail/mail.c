@@ -33,6 +33,7 @@ static const struct {
     [SP_REQ_EXPUNGE] = {sp_op_expunge, QUICK},
     [SP_REQ_COPY] = {sp_op_copy, QUICK},
     [SP_REQ_APPEND] = {sp_op_append, NORMAL},
+    [SP_REQ_MAILDROP] = {sp_op_maildrop, QUICK},
     [SP_REQ_SEARCH] = {sp_op_search, LONG},
 };
 
@@ -214,6 +215,9 @@ enum sp_status sp_mail_open(const struct sp_mail_config *config, struct sp_mail 
     enum sp_status status = sp_bodies_new(config, &mail->bodies);
     if (status == SP_OK)
         status = sp_auth_new(config, &mail->auth);
+    mail->maildrops = sp_maildrops_new();
+    if (status == SP_OK && !mail->maildrops)
+        status = SP_NO_MEMORY;
     if (status) {
         sp_mail_close(mail);
         return sp_error_set(error, status, "mail",
@@ -235,6 +239,7 @@ void sp_mail_close(struct sp_mail *mail)
     sp_volume_set_notify(mail->volume, NULL, NULL);
     sp_auth_free(mail->auth);
     sp_bodies_free(mail->bodies);
+    sp_maildrops_free(mail->maildrops);
     for (uint32_t i = 0; i < mail->readers_count; i++)
         sp_reader_free(mail->readers[i]);
     pthread_cond_destroy(&mail->idle);
@@ -246,6 +251,7 @@ void sp_mail_close(struct sp_mail *mail)
 void sp_mail_session_ended(struct sp_mail *mail, uint64_t session)
 {
     sp_bodies_forget_session(mail->bodies, session);
+    sp_maildrops_forget_session(mail->maildrops, session);
 }
 
 struct sp_reader *sp_mail_take_reader(struct sp_mail *mail)

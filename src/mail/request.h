@@ -69,11 +69,13 @@ enum sp_request_type {
                      gone */
     SP_REQ_FETCH, /* mailbox, ranges, want, sections      -> rows; more */
     SP_REQ_STORE, /* mailbox, ranges, op, flags, ...      -> modseq, failed */
-    SP_REQ_EXPUNGE, /* mailbox, ranges                      -> modseq, ranges (expunged) */
-    SP_REQ_COPY,    /* mailbox, ranges, name, move          -> uidvalidity, ranges, new_ranges */
-    SP_REQ_APPEND,  /* account, name, messages[body+bytes]  -> uidvalidity, new_ranges */
-    SP_REQ_SEARCH,  /* mailbox, search program              -> ranges (UIDs, ascending) or uids (in
-                       order) */
+    SP_REQ_EXPUNGE,  /* mailbox, ranges                      -> modseq, ranges (expunged) */
+    SP_REQ_COPY,     /* mailbox, ranges, name, move          -> uidvalidity, ranges, new_ranges */
+    SP_REQ_APPEND,   /* account, name, messages[body+bytes]  -> uidvalidity, new_ranges */
+    SP_REQ_MAILDROP, /* account, hold                        -> nothing; SP_EXISTS: another session
+                        holds it. POP3's exclusive lock (RFC 1939 section 4) */
+    SP_REQ_SEARCH,   /* mailbox, search program              -> ranges (UIDs, ascending) or uids (in
+                        order) */
     SP_REQ_TYPES,
 };
 
@@ -299,6 +301,9 @@ struct sp_request {
             bool has_unchanged_since;
             uint64_t unchanged_since;
         } store;
+        struct {
+            bool hold; /* otherwise it is given back, as it is when the session ends */
+        } maildrop;
         struct {
             bool deleted_only; /* only those with \Deleted */
         } expunge;
