@@ -200,7 +200,7 @@ def test_the_same_quarter_lost_on_both(disks, tmp_path, start_eighth):
     """Every message that is not in a lost block comes back, and the rest is named; what is incomplete is protected."""
     platform, state = platform_on(disks, tmp_path, MESSAGES // 2)
     unit = tmp_path / "copy-of-a"
-    subprocess.run(["cp", "-a", str(disks[0].mount / "unit"), str(unit)], check=True)
+    subprocess.run(["cp", "-a", str(disks[0].mount_point / "unit"), str(unit)], check=True)
     before = blocks_of(disks[0].path)
     for disk in disks:
         disk.umount()

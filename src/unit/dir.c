@@ -224,10 +224,25 @@ static enum sp_status check_path(const struct sp_dir *dir, const char *file, dev
     return SP_OK;
 }
 
+/* A spare's file system may have become read-only long before the spare is needed. */
+static enum sp_status check_writable(const struct sp_dir *dir, struct sp_error *error)
+{
+    struct statvfs st;
+    if (fstatvfs(dir->root_fd, &st) != 0 || !(st.f_flag & ST_RDONLY))
+        return SP_OK;
+    char whose[80];
+    what(dir->unit.name, whose);
+    sp_error_set(error, SP_UNAVAILABLE, whose, "the file system of %s is read-only", dir->path);
+    sp_error_todo(error, "see in the kernel's log whether its disk failed");
+    return SP_UNAVAILABLE;
+}
+
 static enum sp_status check(struct sp_unit *unit, struct sp_error *error)
 {
     struct sp_dir *dir = sp_dir(unit);
     enum sp_status status = check_path(dir, "unit.id", dir->id_dev, dir->id_ino, error);
+    if (status == SP_OK)
+        status = check_writable(dir, error);
     for (size_t i = 0; i < SP_DIR_FILES_MAX && status == SP_OK; i++) {
         const struct sp_dir_file *from = &dir->files[i];
         pthread_mutex_lock(&dir->lock);

@@ -74,8 +74,8 @@ struct sp_unit_ops {
                                 struct sp_error *error);
     enum sp_status (*vote_write)(struct sp_unit *unit, struct sp_slice bytes,
                                  struct sp_error *error);
-    /* Whether the path still leads to this unit and to its open segment. Cheap; called every half
-     * second. */
+    /* Whether the path still leads to this unit and to its open segment, and its place can be
+     * written. Cheap; called every half second. */
     enum sp_status (*check)(struct sp_unit *unit, struct sp_error *error);
     /* Bytes that can still be written. */
     enum sp_status (*space)(struct sp_unit *unit, uint64_t *ret_free_bytes, struct sp_error *error);
