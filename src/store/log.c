@@ -122,6 +122,7 @@ void sp_log_recruit(struct sp_volume *v)
         m->lacks = v->segments_count;
         m->tended = 0;
         pthread_mutex_unlock(&v->lock);
+        v->recruits++;
         sp_log(SP_LOG_WARN, "unit.recruit", "volume=%s unit=%s lsn=%" PRIu64, v->name, m->name,
                v->end.lsn + 1);
     }

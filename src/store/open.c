@@ -576,7 +576,10 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
     status.batches = v->batches;
     status.bytes = v->bytes;
     status.blocks_bad = v->blocks_bad;
+    status.blocks_misdirected = v->blocks_misdirected;
     status.ejections = v->ejections;
+    status.recruits = v->recruits;
+    status.resilvered_bytes = v->resilvered_bytes;
     status.blocks_mended = v->blocks_mended;
     status.blocks_unmendable = v->blocks_unmendable;
     status.tended_bytes = v->tended_bytes;
@@ -601,6 +604,12 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
         u->state = m->state;
         u->lacks_segments = m->state == SP_UNIT_REPLICA ? (uint32_t)m->lacks : 0;
         memcpy(u->why, m->why, sizeof u->why);
+        u->counts = (struct sp_unit_counts){.blocks_bad = m->blocks_bad,
+                                            .blocks_misdirected = m->blocks_misdirected,
+                                            .blocks_served = m->blocks_served,
+                                            .blocks_mended = m->blocks_mended,
+                                            .blocks_unmendable = m->blocks_unmendable,
+                                            .resilvered_bytes = m->resilvered_bytes};
         status.copies += m->state == SP_UNIT_REPLICA && m->unit;
         for (uint32_t k = 0; k < i; k++)
             status.shared_domain |= v->members[k].state == SP_UNIT_REPLICA &&

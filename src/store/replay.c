@@ -20,6 +20,13 @@ bool sp_volume_is_block_of(const struct sp_volume *v, const struct sp_volume_seg
            !(h.flags & SP_BLOCK_FOOTER) == (index < segment->data_blocks);
 }
 
+bool sp_volume_is_misdirected(const struct sp_volume *v, const struct sp_volume_segment *segment,
+                              uint32_t index, const uint8_t *block)
+{
+    struct sp_block_header h;
+    return !sp_volume_is_block_of(v, segment, index, block) && sp_block_read(block, &h) == SP_OK;
+}
+
 /* Replicas that had the segment from the epoch in which it was written come first. Others may have
  * blocks of an attempt that failed, valid and in their place and yet not the log's: they are asked
  * only for what nobody else has. */
@@ -40,50 +47,80 @@ static unsigned reading_rank(const struct sp_volume_member *m,
     }
 }
 
+/* A replica that should have the block has not: counted, and noted to be mended. block: what it has
+ * there; NULL: it cannot be read. */
+static void found_bad(struct sp_volume *v, struct sp_volume_member *m,
+                      const struct sp_volume_segment *segment, uint32_t index, const uint8_t *block)
+{
+    m->blocks_bad++;
+    if (block && sp_volume_is_misdirected(v, segment, index, block)) {
+        m->blocks_misdirected++;
+        v->blocks_misdirected++;
+    }
+    sp_repair_note(v, m, segment, index);
+}
+
 /* Under units_lock. */
 static enum sp_status read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
                                   uint32_t first, uint8_t *ret_blocks, uint32_t count,
-                                  struct sp_error *error)
+                                  const struct sp_volume_member *except, struct sp_error *error)
 {
-    uint32_t good = 0, bad = 0; /* blocks [first, first + good) are in place */
+    uint32_t good = 0, rounds = 0; /* blocks [first, first + good) are in place */
+    uint32_t bad = 0, bad_of[SP_VOLUME_UNITS_MAX] = {0};
+    uint32_t met[SP_VOLUME_UNITS_MAX] = {0}; /* up to where each unit's blocks were judged */
     struct sp_error last = {0};
     for (unsigned rank = 0; rank <= 3 && good < count; rank++) {
         for (uint32_t i = 0; i < v->members_count && good < count; i++) {
             struct sp_volume_member *m = &v->members[i];
             pthread_mutex_lock(&v->lock);
-            struct sp_unit *unit = reading_rank(m, segment) == rank ? m->unit : NULL;
+            struct sp_unit *unit = m != except && reading_rank(m, segment) == rank ? m->unit : NULL;
             pthread_mutex_unlock(&v->lock);
             if (!unit)
                 continue;
+            uint32_t before = good, got = count - good;
             enum sp_status status =
                 unit->ops->read(unit, segment->segment, segment->generation, first + good,
-                                ret_blocks + (size_t)good * SP_BLOCK_BYTES, count - good, &last);
+                                ret_blocks + (size_t)good * SP_BLOCK_BYTES, got, &last);
             /* One bad block must not hide the good ones around it: what the next unit cannot give
              * whole is asked for block by block. */
-            if (status != SP_OK && count - good > 1)
+            if (status != SP_OK && got > 1) {
+                got = 1;
                 status = unit->ops->read(unit, segment->segment, segment->generation, first + good,
                                          ret_blocks + (size_t)good * SP_BLOCK_BYTES, 1, &last);
-            if (status != SP_OK)
-                continue;
-            uint32_t before = good;
-            while (good < count &&
+            }
+            while (status == SP_OK && good < count && good < before + got &&
                    sp_volume_is_block_of(v, segment, first + good,
                                          ret_blocks + (size_t)good * SP_BLOCK_BYTES))
                 good++;
-            if (good < count)
-                bad++;
+            bool is_bad = good < before + got &&
+                          (status == SP_OK || status == SP_IO || status == SP_NOT_FOUND);
+            /* All that was read is looked at, but nothing twice: rounds meet it again. */
+            uint32_t end = status == SP_OK ? before + got : good + 1;
+            for (uint32_t k = good < met[i] ? met[i] : good; is_bad && k < end; k++) {
+                const uint8_t *block =
+                    status == SP_OK ? ret_blocks + (size_t)k * SP_BLOCK_BYTES : NULL;
+                met[i] = k + 1;
+                if (block && k > good && sp_volume_is_block_of(v, segment, first + k, block))
+                    continue;
+                bad += status == SP_OK;
+                bad_of[i] += rank == 0;
+                if (rank == 0)
+                    found_bad(v, m, segment, first + k, block);
+            }
             if (good > before && good < count) {
                 rank = 0; /* a twin for this block, then from the beginning for the rest */
                 i = UINT32_MAX;
-                if (bad > 4 * (count + v->members_count))
+                if (++rounds > 4 * (count + v->members_count))
                     break;
             }
         }
     }
-    if (bad && good == count)
+    if (good == count) {
         v->blocks_bad += bad;
-    if (good == count)
+        for (uint32_t i = 0; i < v->members_count; i++)
+            v->members[i].blocks_served += bad_of[i];
         return SP_OK;
+    }
     enum sp_status status = bad ? SP_CORRUPT : SP_NOT_FOUND;
     return sp_error_set(error, status, v->name, "segment %" PRIu64 " block %" PRIu32 ": %s",
                         segment->segment, first + good,
@@ -92,14 +129,21 @@ static enum sp_status read_blocks(struct sp_volume *v, const struct sp_volume_se
                                       : "no unit has it");
 }
 
+enum sp_status sp_volume_read_twins(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                    uint32_t first, uint8_t *ret_blocks, uint32_t count,
+                                    const struct sp_volume_member *except, struct sp_error *error)
+{
+    pthread_rwlock_rdlock(&v->units_lock);
+    enum sp_status status = read_blocks(v, segment, first, ret_blocks, count, except, error);
+    pthread_rwlock_unlock(&v->units_lock);
+    return status;
+}
+
 enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
                                      uint32_t first, uint8_t *ret_blocks, uint32_t count,
                                      struct sp_error *error)
 {
-    pthread_rwlock_rdlock(&v->units_lock);
-    enum sp_status status = read_blocks(v, segment, first, ret_blocks, count, error);
-    pthread_rwlock_unlock(&v->units_lock);
-    return status;
+    return sp_volume_read_twins(v, segment, first, ret_blocks, count, NULL, error);
 }
 
 static enum sp_status read_segment(struct sp_volume *v, const struct sp_volume_segment *segment,

@@ -29,6 +29,7 @@ struct slice {
     struct sp_volume_member *member;
     const struct sp_volume_segment *segment;
     uint32_t first, count;
+    bool noted; /* by a reader, who has counted what is bad */
     uint32_t mended, unmendable;
 };
 
@@ -49,17 +50,26 @@ static void look(struct sp_volume *v, const struct slice *s, uint8_t *own, uint8
     bool lacking = s->member->from_lsn > segment->first_lsn;
     bool whole = unit->ops->read(unit, segment->segment, segment->generation, s->first, own,
                                  s->count, NULL) == SP_OK;
-    bool told =
-        lacking && sp_volume_read_blocks(v, segment, s->first, truth, s->count, &why) == SP_OK;
+    bool told = lacking && sp_volume_read_twins(v, segment, s->first, truth, s->count, s->member,
+                                                &why) == SP_OK;
     for (uint32_t i = 0; i < s->count; i++) {
         uint8_t *block = own + (size_t)i * SP_BLOCK_BYTES;
         uint8_t *true_block = truth + (size_t)i * SP_BLOCK_BYTES;
-        ret_sound[i] = (whole || unit->ops->read(unit, segment->segment, segment->generation,
-                                                 s->first + i, block, 1, NULL) == SP_OK) &&
-                       sp_volume_is_block_of(v, segment, s->first + i, block);
+        bool here = whole || unit->ops->read(unit, segment->segment, segment->generation,
+                                             s->first + i, block, 1, NULL) == SP_OK;
+        ret_sound[i] = here && sp_volume_is_block_of(v, segment, s->first + i, block);
         if (ret_sound[i] && lacking &&
-            (told || sp_volume_read_blocks(v, segment, s->first + i, true_block, 1, &why) == SP_OK))
+            (told || sp_volume_read_twins(v, segment, s->first + i, true_block, 1, s->member,
+                                          &why) == SP_OK))
             ret_sound[i] = memcmp(block, true_block, SP_BLOCK_BYTES) == 0;
+        /* What it lacks is not bad; and what a reader met was counted then. */
+        if (ret_sound[i] || lacking || s->noted)
+            continue;
+        s->member->blocks_bad++;
+        if (here && sp_volume_is_misdirected(v, segment, s->first + i, block)) {
+            s->member->blocks_misdirected++;
+            v->blocks_misdirected++;
+        }
     }
 }
 
@@ -90,12 +100,12 @@ static enum sp_status mend(struct sp_volume *v, struct slice *s, const bool *sou
         while (at + n < s->count && !sound[at + n])
             n++;
         /* All of the run at once; if some of it is nowhere to be had, what comes before that. */
-        if (sp_volume_read_blocks(v, s->segment, s->first + at, good, n, &why) != SP_OK) {
+        if (sp_volume_read_twins(v, s->segment, s->first + at, good, n, s->member, &why) != SP_OK) {
             uint32_t most = n;
             n = 0;
-            while (n < most &&
-                   sp_volume_read_blocks(v, s->segment, s->first + at + n,
-                                         good + (size_t)n * SP_BLOCK_BYTES, 1, &why) == SP_OK)
+            while (n < most && sp_volume_read_twins(v, s->segment, s->first + at + n,
+                                                    good + (size_t)n * SP_BLOCK_BYTES, 1, s->member,
+                                                    &why) == SP_OK)
                 n++;
         }
         if (n)
@@ -126,8 +136,15 @@ static enum sp_status tend(struct sp_volume *v, struct slice *s, struct sp_error
     if (status != SP_TIMEOUT)
         free(good);
     v->tended_bytes += (uint64_t)s->count * SP_BLOCK_BYTES;
-    v->blocks_mended += s->mended;
+    if (s->member->from_lsn > s->segment->first_lsn) {
+        v->resilvered_bytes += (uint64_t)s->mended * SP_BLOCK_BYTES;
+        s->member->resilvered_bytes += (uint64_t)s->mended * SP_BLOCK_BYTES;
+    } else {
+        v->blocks_mended += s->mended;
+        s->member->blocks_mended += s->mended;
+    }
     v->blocks_unmendable += s->unmendable;
+    s->member->blocks_unmendable += s->unmendable;
     return status;
 }
 
@@ -240,6 +257,19 @@ static void begin_scrub(struct sp_volume *v, bool asked)
     pthread_mutex_unlock(&v->lock);
 }
 
+/* Its file is gone: it lacks the segment, and those before it are looked at again. */
+static void lost_segment(struct sp_volume *v, struct sp_volume_member *m, size_t i)
+{
+    const struct sp_volume_segment *segment = &v->segments[i];
+    pthread_mutex_lock(&v->lock);
+    m->lacks = i + 1;
+    m->tended = 0;
+    m->from_lsn = segment->last_lsn + 1;
+    pthread_mutex_unlock(&v->lock);
+    sp_log(SP_LOG_ERROR, "unit.lacks", "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64,
+           v->name, m->name, segment->segment, segment->last_lsn);
+}
+
 static void scrub(struct sp_volume *v, uint64_t now)
 {
     struct sp_scrub *scrub = &v->scrub;
@@ -279,18 +309,29 @@ static void scrub(struct sp_volume *v, uint64_t now)
                " blocks=%u-%u mended=%u unmendable=%u",
                v->name, m->name, segment->segment, segment->first_lsn, segment->last_lsn,
                slice.first, slice.first + slice.count - 1, slice.mended, slice.unmendable);
-    if (status == SP_NOT_FOUND) {
-        /* Its file is gone: it lacks the segment, and those before it are looked at again. */
-        pthread_mutex_lock(&v->lock);
-        m->lacks = scrub->segment + 1;
-        m->tended = 0;
-        m->from_lsn = segment->last_lsn + 1;
-        pthread_mutex_unlock(&v->lock);
-        sp_log(SP_LOG_ERROR, "unit.lacks", "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64,
-               v->name, m->name, segment->segment, segment->last_lsn);
-    } else if (status != SP_OK) {
+    if (status == SP_NOT_FOUND)
+        lost_segment(v, m, scrub->segment);
+    else if (status != SP_OK)
         failed(v, m, status, &error, now);
-    }
+}
+
+void sp_tend_copy(struct sp_volume *v, struct sp_volume_member *m, size_t segment, uint32_t first,
+                  uint32_t count, uint64_t now, uint32_t *ret_mended, uint32_t *ret_unmendable)
+{
+    struct sp_error error = {0};
+    struct slice slice = {.member = m,
+                          .segment = &v->segments[segment],
+                          .first = first,
+                          .count = count < SLICE_BLOCKS ? count : SLICE_BLOCKS,
+                          .noted = true};
+    enum sp_status status = tend(v, &slice, &error);
+    *ret_mended = slice.mended;
+    *ret_unmendable = slice.unmendable;
+    /* The file of the segment that is being written is watched elsewhere (check_units). */
+    if (status == SP_NOT_FOUND && segment + 1 < v->segments_count)
+        lost_segment(v, m, segment);
+    else if (status != SP_OK && status != SP_NOT_FOUND)
+        failed(v, m, status, &error, now);
 }
 
 /* ---- When ---- */
@@ -304,8 +345,11 @@ static uint64_t pace(uint64_t bytes_per_s)
 bool sp_tend_step(struct sp_volume *v, uint64_t now)
 {
     bool wanted = atomic_load(&v->scrub_wanted);
-    if (!v->writable || v->epoch_broken || v->index_failed ||
-        (v->threaded && !wanted && now < v->tend_ms))
+    if (!v->writable || v->epoch_broken || v->index_failed)
+        return false;
+    if (sp_repair_step(v, now))
+        return true;
+    if (v->threaded && !wanted && now < v->tend_ms)
         return false;
     struct sp_volume_member *m = who_lacks(v, now);
     if (m) {

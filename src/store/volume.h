@@ -133,6 +133,14 @@ enum sp_unit_state {
     SP_UNIT_STALE,
     SP_UNIT_ABSENT
 };
+/* What was found and done on a unit's copies, since the volume was opened. */
+struct sp_unit_counts {
+    uint64_t blocks_bad; /* met by a read or the scrub: unreadable, or not what belongs there */
+    uint64_t blocks_misdirected; /* of these: sound in themselves, but another place's */
+    uint64_t blocks_served;      /* of these: a reader was served by a twin */
+    uint64_t blocks_mended, blocks_unmendable;
+    uint64_t resilvered_bytes; /* written to bring it what it lacked */
+};
 struct sp_volume_unit_status {
     char name[64];
     struct sp_uuid id;
@@ -141,6 +149,7 @@ struct sp_volume_unit_status {
     char why[256];
     uint64_t free_bytes;
     uint32_t lacks_segments; /* of a replica: still to be brought to it */
+    struct sp_unit_counts counts;
 };
 struct sp_volume_status {
     struct sp_log_end end;
@@ -151,14 +160,16 @@ struct sp_volume_status {
     bool shared_domain;
     uint64_t commits, batches, bytes;          /* since open */
     uint64_t blocks_bad;                       /* failed verification and served from a twin */
-    uint64_t blocks_mended, blocks_unmendable; /* by resilvering and scrubbing */
-    uint64_t tended_bytes;                     /* that these have looked at */
+    uint64_t blocks_misdirected;               /* found by reads and scrubs */
+    uint64_t blocks_mended, blocks_unmendable; /* after a read, and by scrubbing */
+    uint64_t resilvered_bytes;
+    uint64_t tended_bytes; /* that mending, scrubbing and resilvering have looked at */
     size_t segments;
     bool scrub_running;
     uint64_t scrub_done_blocks, scrub_total_blocks, scrub_mended,
         scrub_unmendable;       /* of the last */
     uint64_t scrub_finished_ns; /* 0: none has been finished since the volume was opened */
-    uint64_t ejections;
+    uint64_t ejections, recruits;
     struct sp_volume_unit_status units[SP_VOLUME_UNITS_MAX];
     uint32_t units_count;
 };

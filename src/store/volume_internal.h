@@ -8,6 +8,7 @@
  *   read.c     message bytes, verified
  *
  *   tend.c     resilvering, scrubbing
+ *   repair.c   mending what readers found bad
  *   add_unit.c taking a unit back
  *
  * Compaction belongs beside these: it reads segments by way of `segments` and read.c.
@@ -42,6 +43,8 @@ struct sp_volume_member {
     uint32_t tended; /* blocks of the last of these that it has */
     uint64_t paused_ms; /* until when it is left alone, for want of room */
     char why[256];
+    _Atomic uint64_t blocks_bad, blocks_misdirected, blocks_served; /* as in sp_unit_counts */
+    _Atomic uint64_t blocks_mended, blocks_unmendable, resilvered_bytes;
 };
 
 /* A segment of the log, as the heads say it is. */
@@ -57,6 +60,20 @@ struct sp_volume_segment {
 };
 
 struct sp_touched_set; /* mailboxes, each once */
+
+/* Blocks of one unit's copy of a segment that a read found bad. */
+#define SP_REPAIRS_MAX       64U
+#define SP_REPAIR_BLOCKS_MAX 256U
+struct sp_repair {
+    uint32_t member, generation;
+    uint64_t segment;
+    uint32_t first, count;
+    uint64_t given_up_ms; /* since when nobody could mend it; 0: it is to be tried */
+};
+struct sp_repairs {
+    struct sp_repair entries[SP_REPAIRS_MAX];
+    uint32_t count;
+};
 
 struct sp_volume {
     char name[64];
@@ -129,6 +146,8 @@ struct sp_volume {
     pthread_rwlock_t units_lock;
     struct sp_add_unit *add_unit; /* under lock: what add_unit.c is asked for; NULL: nothing */
 
+    struct sp_repairs repairs; /* under lock */
+
     /* Tending (tend.c): the committer's; what others look at, under lock. */
     uint64_t resilver_rate, scrub_rate; /* bytes a second; scrub_rate 0: only when asked for */
     uint64_t tend_ms;                   /* when the next slice is due */
@@ -141,8 +160,8 @@ struct sp_volume {
         uint64_t begun_ms, finished_ms, finished_ns;
     } scrub;
 
-    _Atomic uint64_t commits, batches, bytes, blocks_bad, ejections;
-    _Atomic uint64_t tended_bytes, blocks_mended, blocks_unmendable;
+    _Atomic uint64_t commits, batches, bytes, blocks_bad, blocks_misdirected, ejections, recruits;
+    _Atomic uint64_t tended_bytes, blocks_mended, blocks_unmendable, resilvered_bytes;
 };
 
 /* ---- log.c ---- */
@@ -224,8 +243,20 @@ bool sp_add_unit_step(struct sp_volume *v);
 
 /* Does one slice of what is to be done for the copies, if it is due. */
 bool sp_tend_step(struct sp_volume *v, uint64_t now);
+/* Verifies and mends blocks [first, first + count) of a member's copy of segments[segment]. */
+void sp_tend_copy(struct sp_volume *v, struct sp_volume_member *member, size_t segment,
+                  uint32_t first, uint32_t count, uint64_t now, uint32_t *ret_mended,
+                  uint32_t *ret_unmendable);
 /* Until the next slice, at most `most`. */
 uint64_t sp_tend_wait_ms(const struct sp_volume *v, uint64_t now, uint64_t most);
+
+/* ---- repair.c ---- */
+
+/* A reader found a block of a replica's copy bad. Any thread. */
+void sp_repair_note(struct sp_volume *v, const struct sp_volume_member *member,
+                    const struct sp_volume_segment *segment, uint32_t block);
+/* Mends one of the places that were noted; false: there are none. */
+bool sp_repair_step(struct sp_volume *v, uint64_t now);
 
 /* ---- touched.c ---- */
 
@@ -247,6 +278,14 @@ bool sp_volume_is_block_of(const struct sp_volume *v, const struct sp_volume_seg
 enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
                                      uint32_t first, uint8_t *ret_blocks, uint32_t count,
                                      struct sp_error *error) SP_MUST_USE;
+/* The same from any unit but `except`, whose own copy is being looked at. */
+enum sp_status sp_volume_read_twins(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                    uint32_t first, uint8_t *ret_blocks, uint32_t count,
+                                    const struct sp_volume_member *except,
+                                    struct sp_error *error) SP_MUST_USE;
+/* Whether it is a sound block, but not the segment's block `index`. */
+bool sp_volume_is_misdirected(const struct sp_volume *v, const struct sp_volume_segment *segment,
+                              uint32_t index, const uint8_t *block);
 /* Opens the index and finds how far it has come. Before a new epoch begins: SP_UNAVAILABLE: it has
  * seen records that no unit which is here has, so that something acknowledged would be lost. */
 struct sp_index_start {
