@@ -30,7 +30,7 @@ static const struct {
     [SP_REQ_SYNC] = {sp_op_sync, NORMAL},
     [SP_REQ_FETCH] = {sp_op_fetch, NORMAL},
     [SP_REQ_STORE] = {sp_op_store, QUICK},
-    [SP_REQ_EXPUNGE] = {sp_op_expunge, QUICK},
+    [SP_REQ_EXPUNGE] = {sp_op_expunge, NORMAL},
     [SP_REQ_COPY] = {sp_op_copy, QUICK},
     [SP_REQ_APPEND] = {sp_op_append, NORMAL},
     [SP_REQ_MAILDROP] = {sp_op_maildrop, QUICK},

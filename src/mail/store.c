@@ -122,25 +122,33 @@ void sp_op_store(struct sp_op *op)
         sp_op_submit(op, store_plan, op->request->ranges.count * sizeof(struct sp_uid_range));
 }
 
-static enum sp_status expunge_plan(struct sp_plan *plan, struct sp_op *op)
+/* The messages that are to go, all or the first. */
+static enum sp_status collect_gone(const struct sp_request *request, struct sp_read *read,
+                                   const struct sp_mailbox *mailbox, bool first_only,
+                                   struct sp_uid_list *gone)
 {
-    const struct sp_request *request = op->request;
-    struct sp_reply *reply = op->reply;
-    struct sp_uid_list gone = sp_uid_list(&reply->arena);
     struct sp_range_walk walk;
     struct sp_flag_row row;
+    enum sp_status status = SP_OK;
+    sp_range_walk_init(&walk, read, mailbox, request->ranges, 0);
+    while (!(first_only && gone->count) && (status = sp_range_walk_next(&walk, &row)) == SP_OK)
+        if (!request->expunge.deleted_only || row.flags & SP_FLAG_DELETED)
+            sp_uid_list_add(gone, row.uid, row.uid);
+    sp_range_walk_end(&walk);
+    return status == SP_EOF ? SP_OK : status;
+}
+
+static enum sp_status expunge_plan(struct sp_plan *plan, struct sp_op *op)
+{
+    struct sp_reply *reply = op->reply;
+    struct sp_uid_list gone = sp_uid_list(&reply->arena);
     struct sp_mailbox mailbox;
     struct sp_span_list spans;
     reply->modseq = 0;
     enum sp_status status = sp_op_mailbox(op, sp_plan_read(plan), &mailbox);
+    if (status == SP_OK)
+        status = collect_gone(op->request, sp_plan_read(plan), &mailbox, false, &gone);
     if (status)
-        return status;
-    sp_range_walk_init(&walk, sp_plan_read(plan), &mailbox, request->ranges, 0);
-    while ((status = sp_range_walk_next(&walk, &row)) == SP_OK)
-        if (!request->expunge.deleted_only || row.flags & SP_FLAG_DELETED)
-            sp_uid_list_add(&gone, row.uid, row.uid);
-    sp_range_walk_end(&walk);
-    if (status != SP_EOF)
         return status;
     reply->ranges = sp_uid_list_ranges(&gone);
     if (!gone.count && !gone.failed)
@@ -151,7 +159,22 @@ static enum sp_status expunge_plan(struct sp_plan *plan, struct sp_op *op)
     return status ? status : sp_plan_emit_expunge(plan, &mailbox, reply->modseq, spans);
 }
 
+/* Where nothing is to go there is nothing to write: so that CLOSE, with which programs end every
+ * look at a mailbox, succeeds also while the volume defers. */
 void sp_op_expunge(struct sp_op *op)
 {
-    sp_op_submit(op, expunge_plan, op->request->ranges.count * sizeof(struct sp_uid_range));
+    struct sp_uid_list gone = sp_uid_list(&op->arena);
+    struct sp_mailbox mailbox;
+    struct sp_read read;
+    enum sp_status status = sp_read_begin(op->mail->index, &read);
+    if (status == SP_OK) {
+        status = sp_op_mailbox(op, &read, &mailbox);
+        if (status == SP_OK)
+            status = collect_gone(op->request, &read, &mailbox, true, &gone);
+        sp_read_end(&read);
+    }
+    if (status != SP_OK || (!gone.count && !gone.failed))
+        sp_op_finish(op, status);
+    else
+        sp_op_submit(op, expunge_plan, op->request->ranges.count * sizeof(struct sp_uid_range));
 }

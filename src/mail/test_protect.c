@@ -231,13 +231,31 @@ static void test_missing_body(void **state)
     free_ok(reply);
 }
 
+/* Two of three disks are gone: nothing can be written, and what needs no writing goes on. */
+static void test_deferring(void **state)
+{
+    struct world *world = *state;
+    append(world, "INBOX", MESSAGE, 0, NULL, 0);
+    for (uint32_t disk = 1; disk < 3; disk++)
+        sp_sim_set_fault(world->disks, disk, SP_SIM_GONE);
+    assert_int_equal(deliver(world, ALICE), SP_UNAVAILABLE);
+    struct sp_request *request = on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 1, UINT32_MAX);
+    request->expunge.deleted_only = true;
+    assert_int_equal(ask_status(world, request), SP_OK);
+    request = on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 1, UINT32_MAX);
+    assert_int_equal(ask_status(world, request), SP_UNAVAILABLE);
+    request = on_mailbox(world, SP_REQ_FETCH, "INBOX", 1, UINT32_MAX);
+    request->fetch.want = SP_WANT_META;
+    assert_int_equal(ask_status(world, request), SP_OK);
+}
+
 #define ON_WORLD(test) cmocka_unit_test_setup_teardown(test, world_setup, world_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_WORLD(test_mailbox),      ON_WORLD(test_mailbox_list), ON_WORLD(test_no_inbox),
-        ON_WORLD(test_account_list), ON_WORLD(test_missing_body),
+        ON_WORLD(test_account_list), ON_WORLD(test_missing_body), ON_WORLD(test_deferring),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
