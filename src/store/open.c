@@ -446,6 +446,8 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
     v->resilver_rate = config->resilver_rate ? config->resilver_rate : 64U << 20;
     v->scrub_rate = config->scrub_rate;
     v->scrub.finished_ms = sp_now_ms();
+    v->scrub_max_age_s = config->scrub_max_age_s;
+    v->scrub_path = config->scrub_path ? strdup(config->scrub_path) : NULL;
     v->progress = config->progress;
     v->progress_context = config->progress_context;
     v->next_lsn = 1;
@@ -481,7 +483,7 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
     v->footer = sp_footer_builder_new();
     v->touched = sp_touched_set_new();
     v->recent = sp_touched_set_new();
-    if (!v->footer || !v->touched || !v->recent)
+    if (!v->footer || !v->touched || !v->recent || !v->scrub_path != !config->scrub_path)
         return sp_error_set(error, SP_NO_MEMORY, v->name, "out of memory");
     return SP_OK;
 }
@@ -498,6 +500,7 @@ static void volume_free(struct sp_volume *v, bool clean)
     sp_batch_release(&v->batch);
     free(v->segments);
     free(v->sealed);
+    free(v->scrub_path);
     pthread_mutex_destroy(&v->lock);
     pthread_rwlock_destroy(&v->segments_lock);
     pthread_rwlock_destroy(&v->units_lock);
@@ -519,8 +522,10 @@ enum sp_status sp_volume_open(const struct sp_volume_config *config, struct sp_v
     enum sp_status status = take_config(v, config, error);
     if (status == SP_OK)
         status = start(v, config, error);
-    if (status == SP_OK)
+    if (status == SP_OK) {
+        sp_scrub_load(v);
         status = sp_committer_start(v, error);
+    }
     if (status != SP_OK) {
         volume_free(v, false);
         return status;
@@ -534,6 +539,7 @@ void sp_volume_close(struct sp_volume *v)
     if (!v)
         return;
     sp_committer_stop(v);
+    sp_scrub_save(v);
     volume_free(v, true);
 }
 
@@ -595,6 +601,9 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
     status.scrub_mended = v->scrub.mended;
     status.scrub_unmendable = v->scrub.unmendable;
     status.scrub_finished_ns = v->scrub.finished_ns;
+    status.scrub_age_s = sp_scrub_age_s(v, sp_wall_ns());
+    status.scrub_max_age_s = v->scrub_max_age_s;
+    status.scrub_overdue = v->scrub_max_age_s && status.scrub_age_s > v->scrub_max_age_s;
     for (uint32_t i = 0; i < v->members_count; i++) {
         const struct sp_volume_member *m = &v->members[i];
         struct sp_volume_unit_status *u = &status.units[i];
@@ -604,6 +613,7 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
         u->state = m->state;
         u->lacks_segments = m->state == SP_UNIT_REPLICA ? (uint32_t)m->lacks : 0;
         memcpy(u->why, m->why, sizeof u->why);
+        u->scrubbed_ns = m->scrubbed_ns;
         u->counts = (struct sp_unit_counts){.blocks_bad = m->blocks_bad,
                                             .blocks_misdirected = m->blocks_misdirected,
                                             .blocks_served = m->blocks_served,

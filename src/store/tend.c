@@ -226,35 +226,74 @@ static void resilver(struct sp_volume *v, struct sp_volume_member *m, uint64_t n
 
 /* ---- Scrubbing ---- */
 
+/* Whether a scrub looks at this member's copy of the segment. */
+static bool is_scrubbed(const struct sp_volume *v, uint32_t member, size_t segment)
+{
+    const struct sp_volume_member *m = &v->members[member];
+    return m->state == SP_UNIT_REPLICA && m->unit && segment >= m->lacks &&
+           (v->scrub.only == UINT32_MAX || v->scrub.only == member);
+}
+
 /* Moves the cursor to the next copy that is there to be read; false: all have been. */
 static bool next_copy(struct sp_volume *v)
 {
     struct sp_scrub *scrub = &v->scrub;
-    for (; scrub->segment + 1 < v->segments_count; scrub->segment++, scrub->member = 0) {
-        for (; scrub->member < v->members_count; scrub->member++, scrub->block = 0) {
-            const struct sp_volume_member *m = &v->members[scrub->member];
-            if (m->state == SP_UNIT_REPLICA && m->unit && scrub->segment >= m->lacks &&
+    for (; scrub->segment + 1 < v->segments_count; scrub->segment++, scrub->member = 0)
+        for (; scrub->member < v->members_count; scrub->member++, scrub->block = 0)
+            if (is_scrubbed(v, scrub->member, scrub->segment) &&
                 scrub->block < blocks_of(&v->segments[scrub->segment]))
                 return true;
-        }
-    }
     return false;
 }
 
-static void begin_scrub(struct sp_volume *v, bool asked)
+uint64_t sp_scrub_blocks(const struct sp_volume *v, size_t segment)
 {
-    struct sp_scrub scrub = {.running = true,
-                             .asked = asked,
-                             .begun_ms = sp_now_ms(),
-                             .finished_ns = v->scrub.finished_ns,
-                             .finished_ms = v->scrub.finished_ms};
-    for (size_t i = 0; i + 1 < v->segments_count; i++)
-        for (uint32_t k = 0; k < v->members_count; k++)
-            if (v->members[k].state == SP_UNIT_REPLICA && i >= v->members[k].lacks)
-                scrub.total_blocks += blocks_of(&v->segments[i]);
+    uint64_t blocks = 0;
+    for (uint32_t k = 0; k < v->members_count; k++)
+        if (is_scrubbed(v, k, segment))
+            blocks += blocks_of(&v->segments[segment]);
+    return blocks;
+}
+
+void sp_scrub_begin(struct sp_volume *v, bool asked, uint32_t only)
+{
     pthread_mutex_lock(&v->lock);
-    v->scrub = scrub;
+    struct sp_scrub *scrub = &v->scrub;
+    scrub->running = true;
+    scrub->asked = asked;
+    scrub->only = only;
+    scrub->begun_ms = scrub->saved_ms = sp_now_ms();
+    scrub->segment = 0;
+    scrub->member = scrub->block = scrub->skipped = 0;
+    scrub->done_blocks = scrub->total_blocks = scrub->mended = scrub->unmendable = 0;
+    for (size_t i = 0; i + 1 < v->segments_count; i++)
+        scrub->total_blocks += sp_scrub_blocks(v, i);
     pthread_mutex_unlock(&v->lock);
+}
+
+static void end_scrub(struct sp_volume *v, uint64_t now)
+{
+    struct sp_scrub *scrub = &v->scrub;
+    bool whole = scrub->skipped == 0;
+    uint64_t wall_ns = sp_wall_ns();
+    pthread_mutex_lock(&v->lock);
+    scrub->running = false;
+    scrub->finished_ms = now;
+    /* What it could not look at has not been verified. */
+    for (uint32_t k = 0; k < v->members_count && whole; k++)
+        if (is_scrubbed(v, k, v->segments_count))
+            v->members[k].scrubbed_ns = wall_ns;
+    if (whole && scrub->only == UINT32_MAX)
+        scrub->finished_ns = wall_ns;
+    pthread_mutex_unlock(&v->lock);
+    sp_log(SP_LOG_INFO, "scrub.finished",
+           "volume=%s unit=%s blocks=%" PRIu64 " mended=%" PRIu64 " unmendable=%" PRIu64
+           " skipped=%u ms=%" PRIu64,
+           v->name, scrub->only == UINT32_MAX ? "all" : v->members[scrub->only].name,
+           scrub->done_blocks, scrub->mended, scrub->unmendable, scrub->skipped,
+           now - scrub->begun_ms);
+    scrub->only = UINT32_MAX;
+    sp_scrub_save(v);
 }
 
 /* Its file is gone: it lacks the segment, and those before it are looked at again. */
@@ -275,15 +314,7 @@ static void scrub(struct sp_volume *v, uint64_t now)
     struct sp_scrub *scrub = &v->scrub;
     struct sp_error error = {0};
     if (!next_copy(v)) {
-        pthread_mutex_lock(&v->lock);
-        scrub->running = false;
-        scrub->finished_ns = sp_wall_ns();
-        scrub->finished_ms = now;
-        pthread_mutex_unlock(&v->lock);
-        sp_log(SP_LOG_INFO, "scrub.finished",
-               "volume=%s blocks=%" PRIu64 " mended=%" PRIu64 " unmendable=%" PRIu64 " ms=%" PRIu64,
-               v->name, scrub->done_blocks, scrub->mended, scrub->unmendable,
-               now - scrub->begun_ms);
+        end_scrub(v, now);
         return;
     }
     struct sp_volume_member *m = &v->members[scrub->member];
@@ -299,6 +330,8 @@ static void scrub(struct sp_volume *v, uint64_t now)
         scrub->block += slice.count;
     else
         scrub->member++, scrub->block = 0; /* not this copy */
+    if (status == SP_NO_SPACE || status == SP_NO_MEMORY)
+        scrub->skipped++;
     scrub->done_blocks += slice.count;
     scrub->mended += slice.mended;
     scrub->unmendable += slice.unmendable;
@@ -345,6 +378,7 @@ static uint64_t pace(uint64_t bytes_per_s)
 bool sp_tend_step(struct sp_volume *v, uint64_t now)
 {
     bool wanted = atomic_load(&v->scrub_wanted);
+    sp_scrub_watch(v, now);
     if (!v->writable || v->epoch_broken || v->index_failed)
         return false;
     if (sp_repair_step(v, now))
@@ -359,13 +393,16 @@ bool sp_tend_step(struct sp_volume *v, uint64_t now)
     }
     if (wanted) {
         atomic_store(&v->scrub_wanted, false);
-        begin_scrub(v, true);
+        pthread_mutex_lock(&v->lock);
+        uint32_t only = v->scrub_wanted_member;
+        pthread_mutex_unlock(&v->lock);
+        sp_scrub_begin(v, true, only);
     } else if (!v->scrub.running) {
         /* One that nobody asked for goes on for ever; in tests, which have no clock, never. */
         if (!v->threaded || !v->scrub_rate || v->segments_count < 2 ||
             now - v->scrub.finished_ms < SCRUB_REST_MS)
             return false;
-        begin_scrub(v, false);
+        sp_scrub_begin(v, false, UINT32_MAX);
     }
     bool asked = v->scrub.asked;
     scrub(v, now);
@@ -373,12 +410,35 @@ bool sp_tend_step(struct sp_volume *v, uint64_t now)
     return true;
 }
 
-void sp_volume_scrub_now(struct sp_volume *v)
+static void want_scrub(struct sp_volume *v, uint32_t only)
 {
     pthread_mutex_lock(&v->lock);
+    v->scrub_wanted_member = only;
     atomic_store(&v->scrub_wanted, true);
     pthread_cond_signal(&v->wake);
     pthread_mutex_unlock(&v->lock);
+}
+
+void sp_volume_scrub_now(struct sp_volume *v)
+{
+    want_scrub(v, UINT32_MAX);
+}
+
+enum sp_status sp_volume_scrub_unit(struct sp_volume *v, const char *name, struct sp_error *error)
+{
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        if (strcmp(v->members[i].name, name) != 0)
+            continue;
+        pthread_mutex_lock(&v->lock);
+        bool replica = v->members[i].state == SP_UNIT_REPLICA && v->members[i].unit;
+        pthread_mutex_unlock(&v->lock);
+        if (!replica)
+            return sp_error_set(error, SP_UNAVAILABLE, name,
+                                "it is no replica, and has nothing to be verified");
+        want_scrub(v, i);
+        return SP_OK;
+    }
+    return sp_error_set(error, SP_NOT_FOUND, name, "the volume has no such unit");
 }
 
 uint64_t sp_tend_wait_ms(const struct sp_volume *v, uint64_t now, uint64_t most)

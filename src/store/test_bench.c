@@ -26,6 +26,8 @@ enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct 
     config.degraded_accept = accept;
     if (b->segment_bytes)
         config.segment_bytes = b->segment_bytes;
+    config.scrub_path = b->scrub_path;
+    config.scrub_max_age_s = b->scrub_max_age_s;
     b->volume = NULL;
     return sp_volume_open(&config, &b->volume, error);
 }

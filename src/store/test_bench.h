@@ -13,6 +13,8 @@ struct bench {
     uint32_t seed;
     uint32_t body_bytes;    /* of what is delivered */
     uint64_t segment_bytes; /* 0: those of sim_config */
+    const char *scrub_path; /* NULL: its state is kept nowhere */
+    uint64_t scrub_max_age_s;
 };
 
 extern char bench_index_path[64]; /* set by bench_main */

@@ -44,6 +44,8 @@ struct sp_volume_config {
     uint32_t unit_timeout_ms; /* 0: 2000 */
     uint64_t resilver_rate;   /* bytes a second; 0: 64 MiB */
     uint64_t scrub_rate; /* likewise; 0: copies are verified when they are read, or asked for */
+    uint64_t scrub_max_age_s; /* it is overdue then; 0: never */
+    const char *scrub_path;   /* of a small file that keeps its state; NULL: nothing does */
     uint32_t batch_plans_max; /* 0: 1024 */
     uint32_t queue_bytes_max; /* of waiting commits by their weight; 0: 256 MiB */
     const char *index_path;   /* a directory, made when missing */
@@ -149,6 +151,7 @@ struct sp_volume_unit_status {
     char why[256];
     uint64_t free_bytes;
     uint32_t lacks_segments; /* of a replica: still to be brought to it */
+    uint64_t scrubbed_ns;    /* when a scrub had last read all of its copies; 0: never */
     struct sp_unit_counts counts;
 };
 struct sp_volume_status {
@@ -168,7 +171,10 @@ struct sp_volume_status {
     bool scrub_running;
     uint64_t scrub_done_blocks, scrub_total_blocks, scrub_mended,
         scrub_unmendable;       /* of the last */
-    uint64_t scrub_finished_ns; /* 0: none has been finished since the volume was opened */
+    uint64_t scrub_finished_ns; /* when the last whole one had read every copy; 0: none has */
+    uint64_t scrub_age_s;       /* since then, or since one is owed */
+    uint64_t scrub_max_age_s;   /* 0: it is never overdue */
+    bool scrub_overdue;
     uint64_t ejections, recruits;
     struct sp_volume_unit_status units[SP_VOLUME_UNITS_MAX];
     uint32_t units_count;
@@ -185,5 +191,8 @@ enum sp_status sp_volume_add_unit(struct sp_volume *volume, const char *name, sp
 /* Has every copy of every sealed segment read, verified, and mended, from the beginning and as fast
  * as may be. sp_volume_status tells how far it is. */
 void sp_volume_scrub_now(struct sp_volume *volume);
+/* The same of one unit's copies. SP_NOT_FOUND; SP_UNAVAILABLE: it is no replica. */
+enum sp_status sp_volume_scrub_unit(struct sp_volume *volume, const char *name,
+                                    struct sp_error *error) SP_MUST_USE;
 
 #endif

@@ -9,6 +9,7 @@
  *
  *   tend.c     resilvering, scrubbing
  *   repair.c   mending what readers found bad
+ *   scrub_state.c  what a restart must not forget of the scrub
  *   add_unit.c taking a unit back
  *
  * Compaction belongs beside these: it reads segments by way of `segments` and read.c.
@@ -41,7 +42,8 @@ struct sp_volume_member {
     uint64_t from_lsn;   /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
     size_t lacks;    /* of a replica: so many of the first segments are still to be brought to it */
     uint32_t tended; /* blocks of the last of these that it has */
-    uint64_t paused_ms; /* until when it is left alone, for want of room */
+    uint64_t paused_ms;   /* until when it is left alone, for want of room */
+    uint64_t scrubbed_ns; /* when all of its copies had last been read; 0: never */
     char why[256];
     _Atomic uint64_t blocks_bad, blocks_misdirected, blocks_served; /* as in sp_unit_counts */
     _Atomic uint64_t blocks_mended, blocks_unmendable, resilvered_bytes;
@@ -156,9 +158,16 @@ struct sp_volume {
         bool running, asked;
         size_t segment; /* the cursor: a block of a member's copy of a segment */
         uint32_t member, block;
+        uint32_t only;    /* of this member's copies alone; UINT32_MAX: of all */
+        uint32_t skipped; /* copies that could not be looked at: it was not whole */
         uint64_t done_blocks, total_blocks, mended, unmendable;
         uint64_t begun_ms, finished_ms, finished_ns;
+        uint64_t since_ns; /* when a scrub began to be owed */
+        uint64_t saved_ms, warned_ms;
     } scrub;
+    uint32_t scrub_wanted_member; /* with scrub_wanted: as `only`; under lock */
+    char *scrub_path;             /* of the file that keeps its state; NULL: nothing does */
+    uint64_t scrub_max_age_s;     /* 0: it is never overdue */
 
     _Atomic uint64_t commits, batches, bytes, blocks_bad, blocks_misdirected, ejections, recruits;
     _Atomic uint64_t tended_bytes, blocks_mended, blocks_unmendable, resilvered_bytes;
@@ -249,6 +258,38 @@ void sp_tend_copy(struct sp_volume *v, struct sp_volume_member *member, size_t s
                   uint32_t *ret_unmendable);
 /* Until the next slice, at most `most`. */
 uint64_t sp_tend_wait_ms(const struct sp_volume *v, uint64_t now, uint64_t most);
+
+/* Begins a scrub of all copies, or of one member's. */
+void sp_scrub_begin(struct sp_volume *v, bool asked, uint32_t only);
+/* How many blocks it looks at in all copies of segments[segment]. */
+uint64_t sp_scrub_blocks(const struct sp_volume *v, size_t segment);
+
+/* ---- scrub_state.c ---- */
+
+struct sp_scrub_state {
+    struct sp_uuid volume;
+    uint64_t since_ns, finished_ns;
+    struct {
+        struct sp_uuid id;
+        uint64_t scrubbed_ns;
+    } units[SP_VOLUME_UNITS_MAX];
+    uint32_t units_count;
+    bool running, asked;
+    uint64_t segment, mended, unmendable, skipped;
+    struct sp_uuid only; /* nil: of all units */
+};
+/* SP_CORRUPT: not exactly what sp_scrub_state_write writes. */
+enum sp_status sp_scrub_state_parse(struct sp_slice text,
+                                    struct sp_scrub_state *ret_state) SP_MUST_USE;
+void sp_scrub_state_write(const struct sp_scrub_state *state, struct sp_buf *buf);
+/* Once the segments are known: takes up what the file says, or begins one. */
+void sp_scrub_load(struct sp_volume *v);
+/* A failure is told of in the log, and no more. */
+void sp_scrub_save(struct sp_volume *v);
+/* Since the last whole scrub ended, or since one is owed. */
+uint64_t sp_scrub_age_s(const struct sp_volume *v, uint64_t wall_ns);
+/* Saves from time to time; warns once a day when the scrub is overdue. */
+void sp_scrub_watch(struct sp_volume *v, uint64_t now);
 
 /* ---- repair.c ---- */
 
