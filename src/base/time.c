@@ -1,10 +1,33 @@
 #include "base/time.h"
 
+#include <stdatomic.h>
 #include <time.h>
 
 const char *const sp_weekday_names[7] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
 const char *const sp_month_names[12] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
+/* 0: the machine's clocks. */
+static _Atomic uint64_t simulated_us, simulated_wall_ns;
+
+void sp_time_simulate(uint64_t now_ms, uint64_t wall_ns)
+{
+    atomic_store(&simulated_wall_ns, wall_ns);
+    atomic_store(&simulated_us, now_ms * 1000U);
+}
+
+void sp_time_pass_ms(uint64_t ms)
+{
+    if (!atomic_load(&simulated_us))
+        return;
+    atomic_fetch_add(&simulated_us, ms * 1000U);
+    atomic_fetch_add(&simulated_wall_ns, ms * 1000000U);
+}
+
+void sp_time_set_wall_ns(uint64_t wall_ns)
+{
+    atomic_store(&simulated_wall_ns, wall_ns);
+}
 
 static uint64_t clock_ns(clockid_t id)
 {
@@ -15,16 +38,24 @@ static uint64_t clock_ns(clockid_t id)
 
 uint64_t sp_now_ms(void)
 {
+    uint64_t us = atomic_load_explicit(&simulated_us, memory_order_relaxed);
+    if (us)
+        return us / 1000U;
     return clock_ns(CLOCK_MONOTONIC) / 1000000U;
 }
 
 uint64_t sp_now_us(void)
 {
+    uint64_t us = atomic_load_explicit(&simulated_us, memory_order_relaxed);
+    if (us)
+        return us;
     return clock_ns(CLOCK_MONOTONIC) / 1000U;
 }
 
 uint64_t sp_wall_ns(void)
 {
+    if (atomic_load_explicit(&simulated_us, memory_order_relaxed))
+        return atomic_load(&simulated_wall_ns);
     return clock_ns(CLOCK_REALTIME);
 }
 

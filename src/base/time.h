@@ -10,6 +10,13 @@ uint64_t sp_now_us(void);
 /* Wall clock, nanoseconds since 1970-01-01 UTC. */
 uint64_t sp_wall_ns(void);
 
+/* For simulations: from here on both clocks stand where they are put, for the whole process, and
+ * move only when they are told to. The wall clock can be put anywhere, the other never goes back.
+ */
+void sp_time_simulate(uint64_t now_ms, uint64_t wall_ns);
+void sp_time_pass_ms(uint64_t ms); /* both; without a simulation nothing happens */
+void sp_time_set_wall_ns(uint64_t wall_ns);
+
 /* Civil time <-> seconds since 1970, proleptic Gregorian; month 1..12, day 1..31. No range checks.
  */
 int64_t sp_civil_to_unix(int year, int month, int day, int hour, int minute, int second);

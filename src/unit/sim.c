@@ -1,5 +1,6 @@
 #include "unit/sim_internal.h"
 #include "base/checksum.h"
+#include "base/time.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@ struct sp_sim_world {
     bool crashed, overlap;
     uint64_t boot; /* restarts so far: units opened before one are dead */
     struct sp_sim_disk *disks;
+    uint64_t effects[SP_SIM_EFFECTS];
 };
 
 struct sim_unit {
@@ -90,6 +92,8 @@ void sp_sim_restart(struct sp_sim_world *world)
     pthread_mutex_lock(&world->lock);
     for (struct sp_sim_disk *disk = world->disks; disk; disk = disk->next) {
         sp_sim_settle(disk, world->survivors, &world->random);
+        if (disk->certain && world->crashed)
+            sp_sim_find_out(disk, &world->random);
         disk->open = false;
     }
     world->crashed = false;
@@ -118,6 +122,42 @@ void sp_sim_set_fault(struct sp_sim_world *world, uint32_t number, enum sp_sim_f
     struct sp_sim_disk *disk = find_disk(world, number);
     sp_assert(disk);
     disk->fault = fault;
+    pthread_mutex_unlock(&world->lock);
+}
+
+uint64_t sp_sim_effect(const struct sp_sim_world *world, enum sp_sim_effect effect)
+{
+    struct sp_sim_world *w = (struct sp_sim_world *)(uintptr_t)world;
+    pthread_mutex_lock(&w->lock);
+    uint64_t count = w->effects[effect];
+    pthread_mutex_unlock(&w->lock);
+    return count;
+}
+
+void sp_sim_lie(struct sp_sim_world *world, uint32_t number, bool lie)
+{
+    pthread_mutex_lock(&world->lock);
+    struct sp_sim_disk *disk = find_disk(world, number);
+    sp_assert(disk && disk->change.kind == SP_SIM_UNCHANGED);
+    if (lie && !disk->certain)
+        disk->certain = sp_sim_content_copy(disk);
+    if (!lie) {
+        sp_sim_content_free(disk->certain);
+        disk->certain = NULL;
+    }
+    pthread_mutex_unlock(&world->lock);
+}
+
+void sp_sim_misdirect(struct sp_sim_world *world, uint32_t number, uint64_t segment,
+                      uint32_t generation, uint32_t block)
+{
+    pthread_mutex_lock(&world->lock);
+    struct sp_sim_disk *disk = find_disk(world, number);
+    sp_assert(disk);
+    disk->astray.armed = true;
+    disk->astray.segment = segment;
+    disk->astray.generation = generation;
+    disk->astray.block = block;
     pthread_mutex_unlock(&world->lock);
 }
 
@@ -157,11 +197,19 @@ static enum sp_status reach(const struct sim_unit *u, struct sp_error *error)
 {
     if (u->world->crashed || u->boot != u->world->boot)
         return fail(u, error, SP_IO, "the world has crashed");
+    if (u->disk->fault == SP_SIM_GONE || u->disk->fault == SP_SIM_FAIL_ALL)
+        u->world->effects[u->disk->fault]++;
     if (u->disk->fault == SP_SIM_GONE)
         return fail(u, error, SP_UNAVAILABLE, "the disk is gone");
     if (u->disk->fault == SP_SIM_FAIL_ALL)
         return fail(u, error, SP_IO, "the disk fails");
     return SP_OK;
+}
+
+static enum sp_status full(const struct sim_unit *u, struct sp_error *error)
+{
+    u->world->effects[SP_SIM_DID_FULL]++;
+    return fail(u, error, SP_NO_SPACE, "the disk is full");
 }
 
 /* Counts an operation; the world may crash at it. */
@@ -188,6 +236,8 @@ static enum sp_status after_change(struct sim_unit *u, struct sp_error *error)
 {
     tick(u);
     enum sp_status status = reach(u, error);
+    if (status == SP_OK && u->disk->fault == SP_SIM_FAIL_WRITES)
+        u->world->effects[SP_SIM_DID_FAIL_WRITES]++;
     if (status == SP_OK && u->disk->fault == SP_SIM_FAIL_WRITES)
         status = fail(u, error, SP_IO, "the disk fails to write");
     if (status == SP_OK)
@@ -262,7 +312,7 @@ static enum sp_status begin_write(struct sim_unit *u, uint64_t segment, uint32_t
     if (!s)
         return fail(u, error, SP_NOT_FOUND, "no such segment");
     if (u->disk->fault == SP_SIM_FULL && first_block + count > s->blocks)
-        return fail(u, error, SP_NO_SPACE, "the disk is full");
+        return full(u, error);
     sp_sim_write(u->disk, s, first_block, blocks, count);
     if (u->disk->fault == SP_SIM_STALL || u->world->overlap)
         return SP_MORE;
@@ -299,6 +349,9 @@ static enum sp_status wait_write(struct sp_unit *unit, uint32_t timeout_ms, stru
             *error = u->error;
         u->write_under_way = false;
         sp_assert(sp_crc32c(0, u->written) == u->written_crc);
+    } else {
+        u->world->effects[SP_SIM_DID_STALL]++;
+        sp_time_pass_ms(timeout_ms);
     }
     pthread_mutex_unlock(&u->world->lock);
     return status;
@@ -325,7 +378,7 @@ static enum sp_status change(struct sim_unit *u, const struct call *call, struct
     if (call->kind == SP_SIM_CREATE && s)
         return fail(u, error, SP_EXISTS, "there is such a segment already");
     if (call->kind == SP_SIM_CREATE && u->disk->fault == SP_SIM_FULL)
-        return fail(u, error, SP_NO_SPACE, "the disk is full");
+        return full(u, error);
     if ((call->kind == SP_SIM_SEAL || call->kind == SP_SIM_REMOVE) && !s)
         return fail(u, error, SP_NOT_FOUND, "no such segment");
     if (call->kind == SP_SIM_SEAL && call->blocks > s->blocks)
@@ -449,6 +502,34 @@ static const struct sp_unit_ops sim_ops = {
 
 /* ---- Init and open ---- */
 
+/* At the end, so that restarts draw in the order of making. */
+static void add_disk(struct sp_sim_world *world, struct sp_sim_disk *disk)
+{
+    struct sp_sim_disk **last = &world->disks;
+    while (*last)
+        last = &(*last)->next;
+    *last = disk;
+}
+
+enum sp_status sp_sim_clone(struct sp_sim_world *world, uint32_t number, uint32_t copy)
+{
+    enum sp_status status = SP_EXISTS;
+    pthread_mutex_lock(&world->lock);
+    const struct sp_sim_disk *disk = find_disk(world, number);
+    sp_assert(disk);
+    if (!find_disk(world, copy)) {
+        struct sp_sim_disk *clone = calloc(1, sizeof *clone);
+        sp_assert(clone);
+        *clone = (struct sp_sim_disk){
+            .number = copy, .id = disk->id, .volume = disk->volume, .effects = world->effects};
+        sp_sim_content_take(clone, sp_sim_content_copy(disk));
+        add_disk(world, clone);
+        status = SP_OK;
+    }
+    pthread_mutex_unlock(&world->lock);
+    return status;
+}
+
 enum sp_status sp_sim_unit_init(struct sp_sim_world *world, uint32_t number,
                                 const struct sp_uuid *volume, struct sp_uuid *ret_unit)
 {
@@ -458,16 +539,13 @@ enum sp_status sp_sim_unit_init(struct sp_sim_world *world, uint32_t number,
         struct sp_sim_disk *disk = calloc(1, sizeof *disk);
         sp_assert(disk);
         disk->number = number;
+        disk->effects = world->effects;
         disk->volume = *volume;
         for (size_t i = 0; i < sizeof disk->id.bytes; i++)
             disk->id.bytes[i] = (uint8_t)sp_sim_random(&world->random);
         disk->id.bytes[6] = (uint8_t)((disk->id.bytes[6] & 0x0f) | 0x40);
         disk->id.bytes[8] = (uint8_t)((disk->id.bytes[8] & 0x3f) | 0x80);
-        /* At the end, so that restarts draw in the order of making. */
-        struct sp_sim_disk **last = &world->disks;
-        while (*last)
-            last = &(*last)->next;
-        *last = disk;
+        add_disk(world, disk);
         *ret_unit = disk->id;
         status = SP_OK;
     }

@@ -9,7 +9,8 @@
  * Each call counts as two operations, the change and its sync: at a crash between them the change
  * is unsynced. Changes of metadata survive as a whole or not at all (a segment made or not, cut or
  * not, the old vote or the new one). A write that fails by a fault leaves some of its blocks
- * behind, by the seed. As with `dir`, a unit that returned SP_IO from a change refuses further ones
+ * behind, by the seed. A stalled write takes the time it is waited for of a simulated clock
+ * (base/time.h). As with `dir`, a unit that returned SP_IO from a change refuses further ones
  * until it is opened again, and a disk is open once at a time (SP_CONFLICT).
  *
  * Threads. Units may be used as unit.h says; the functions here lock the world as well.
@@ -62,6 +63,29 @@ enum sp_sim_fault {
     SP_SIM_STALL,       /* wait returns SP_TIMEOUT for ever */
 };
 void sp_sim_set_fault(struct sp_sim_world *world, uint32_t disk, enum sp_sim_fault fault);
+/* What the faults came to, since the world's beginning. */
+enum sp_sim_effect {
+    SP_SIM_DID_FAIL_WRITES = SP_SIM_FAIL_WRITES, /* calls that a disk's fault answered */
+    SP_SIM_DID_FAIL_ALL = SP_SIM_FAIL_ALL,
+    SP_SIM_DID_GONE = SP_SIM_GONE,
+    SP_SIM_DID_FULL = SP_SIM_FULL,
+    SP_SIM_DID_STALL = SP_SIM_STALL,
+    SP_SIM_DID_DROP, /* unsynced blocks and changes that a crash took */
+    SP_SIM_DID_TEAR, /* blocks that it tore */
+    SP_SIM_DID_LIE,  /* blocks, files and votes that it took although they were called synced */
+    SP_SIM_DID_MISDIRECT, /* blocks that landed in another place */
+    SP_SIM_EFFECTS,
+};
+uint64_t sp_sim_effect(const struct sp_sim_world *world, enum sp_sim_effect effect);
+
+/* The disk says that it synced, and does not: at the next crash what came since may be lost, some
+ * or all of it. The lie ends with the crash, or by this (then all is synced). */
+void sp_sim_lie(struct sp_sim_world *world, uint32_t disk, bool lie);
+/* One block of the disk's next write lands there instead, over what stands there. */
+void sp_sim_misdirect(struct sp_sim_world *world, uint32_t disk, uint64_t segment,
+                      uint32_t generation, uint32_t block);
+/* Makes disk `copy` another with all that disk `number` has, its id too. SP_EXISTS. */
+enum sp_status sp_sim_clone(struct sp_sim_world *world, uint32_t number, uint32_t copy) SP_MUST_USE;
 /* Flips bits in one stored block; false when there is no such block. */
 bool sp_sim_rot(struct sp_sim_world *world, uint32_t disk, uint64_t segment, uint32_t generation,
                 uint32_t block);

@@ -50,7 +50,7 @@ void sp_sim_store(struct sp_sim_segment *segment, uint32_t count)
     segment->stored_blocks = count;
 }
 
-static void segment_free(struct sp_sim_segment *segment)
+void sp_sim_segment_free(struct sp_sim_segment *segment)
 {
     if (segment)
         free(segment->stored);
@@ -58,7 +58,7 @@ static void segment_free(struct sp_sim_segment *segment)
 }
 
 /* Ascending, as list has to answer. */
-static void attach(struct sp_sim_disk *disk, struct sp_sim_segment *segment)
+void sp_sim_attach(struct sp_sim_disk *disk, struct sp_sim_segment *segment)
 {
     struct sp_sim_segment **grown =
         realloc(disk->segments, (disk->segments_count + 1) * sizeof(struct sp_sim_segment *));
@@ -75,7 +75,7 @@ static void attach(struct sp_sim_disk *disk, struct sp_sim_segment *segment)
     grown[at] = segment;
 }
 
-static void detach(struct sp_sim_disk *disk, const struct sp_sim_segment *segment)
+void sp_sim_detach(struct sp_sim_disk *disk, const struct sp_sim_segment *segment)
 {
     size_t at = 0;
     while (disk->segments[at] != segment)
@@ -103,6 +103,23 @@ static struct sp_sim_change *begin(struct sp_sim_disk *disk, enum sp_sim_change_
     return &disk->change;
 }
 
+/* The first block of the write lands elsewhere, and at once for good. */
+static void go_astray(struct sp_sim_disk *disk, const struct sp_sim_change *change,
+                      const uint8_t *blocks)
+{
+    struct sp_sim_segment *to = sp_sim_find(disk, disk->astray.segment, disk->astray.generation);
+    uint32_t at = disk->astray.block;
+    bool within = to == change->segment && at >= change->first_block &&
+                  at < change->first_block + change->count;
+    disk->astray.armed = false;
+    if (!to || at >= to->blocks || within)
+        return;
+    sp_sim_store(to, at + 1);
+    memcpy(block_at(change->segment, change->first_block), change->old, SP_UNIT_BLOCK_BYTES);
+    memcpy(block_at(to, at), blocks, SP_UNIT_BLOCK_BYTES);
+    disk->effects[SP_SIM_DID_MISDIRECT]++;
+}
+
 void sp_sim_write(struct sp_sim_disk *disk, struct sp_sim_segment *segment, uint32_t first_block,
                   const uint8_t *blocks, uint32_t count)
 {
@@ -114,6 +131,8 @@ void sp_sim_write(struct sp_sim_disk *disk, struct sp_sim_segment *segment, uint
     change->old = allocate(len);
     memcpy(change->old, block_at(segment, first_block), len);
     memcpy(block_at(segment, first_block), blocks, len);
+    if (disk->astray.armed)
+        go_astray(disk, change, blocks);
     if (segment->blocks < first_block + count)
         segment->blocks = first_block + count;
 }
@@ -123,7 +142,7 @@ void sp_sim_create(struct sp_sim_disk *disk, uint64_t segment, uint32_t generati
     struct sp_sim_segment *fresh = allocate(sizeof *fresh);
     *fresh =
         (struct sp_sim_segment){.segment = segment, .generation = generation, .blocks = blocks};
-    attach(disk, fresh);
+    sp_sim_attach(disk, fresh);
     begin(disk, SP_SIM_CREATE, fresh);
 }
 
@@ -136,7 +155,7 @@ void sp_sim_seal(struct sp_sim_disk *disk, struct sp_sim_segment *segment, uint3
 void sp_sim_remove(struct sp_sim_disk *disk, struct sp_sim_segment *segment)
 {
     begin(disk, SP_SIM_REMOVE, segment);
-    detach(disk, segment);
+    sp_sim_detach(disk, segment);
 }
 
 void sp_sim_vote(struct sp_sim_disk *disk, struct sp_slice bytes)
@@ -155,7 +174,7 @@ void sp_sim_sync(struct sp_sim_disk *disk)
     if (change->kind == SP_SIM_SEAL)
         cut(change->segment, change->segment->blocks);
     if (change->kind == SP_SIM_REMOVE)
-        segment_free(change->segment);
+        sp_sim_segment_free(change->segment);
     free(change->old);
     *change = (struct sp_sim_change){0};
 }
@@ -170,18 +189,21 @@ static void tear(uint8_t *block, const uint8_t *old, uint64_t *random)
 }
 
 static void settle_write(struct sp_sim_change *change, enum sp_sim_survivors survivors,
-                         uint64_t *random)
+                         uint64_t *random, uint64_t *torn, uint64_t *dropped)
 {
     struct sp_sim_segment *segment = change->segment;
     uint32_t grown = segment->blocks - change->old_blocks;
     for (uint32_t i = 0; i < change->count; i++) {
         uint8_t *block = block_at(segment, change->first_block + i);
         const uint8_t *old = change->old + (size_t)i * SP_UNIT_BLOCK_BYTES;
-        if (survivors == SP_SIM_TORN)
+        if (survivors == SP_SIM_TORN) {
             tear(block, old, random);
-        else if (survivors == SP_SIM_NONE ||
-                 (survivors == SP_SIM_SUBSET && sp_sim_random(random) % 2))
+            (*torn)++;
+        } else if (survivors == SP_SIM_NONE ||
+                   (survivors == SP_SIM_SUBSET && sp_sim_random(random) % 2)) {
             memcpy(block, old, SP_UNIT_BLOCK_BYTES);
+            (*dropped)++;
+        }
     }
     /* The file's length is metadata, and may lag behind its blocks. */
     if (grown && survivors == SP_SIM_NONE)
@@ -195,14 +217,14 @@ static void take_back(struct sp_sim_disk *disk)
     struct sp_sim_change *change = &disk->change;
     switch (change->kind) {
     case SP_SIM_CREATE:
-        detach(disk, change->segment);
-        segment_free(change->segment);
+        sp_sim_detach(disk, change->segment);
+        sp_sim_segment_free(change->segment);
         break;
     case SP_SIM_SEAL:
         change->segment->blocks = change->old_blocks;
         break;
     case SP_SIM_REMOVE:
-        attach(disk, change->segment);
+        sp_sim_attach(disk, change->segment);
         break;
     case SP_SIM_VOTE:
         free(disk->vote);
@@ -224,20 +246,23 @@ void sp_sim_settle(struct sp_sim_disk *disk, enum sp_sim_survivors survivors, ui
     if (change->kind == SP_SIM_UNCHANGED)
         return;
     if (change->kind == SP_SIM_WRITE) {
-        settle_write(change, survivors, random);
+        settle_write(change, survivors, random, &disk->effects[SP_SIM_DID_TEAR],
+                     &disk->effects[SP_SIM_DID_DROP]);
         sp_sim_sync(disk);
     } else if (survivors == SP_SIM_ALL || (survivors != SP_SIM_NONE && sp_sim_random(random) % 2)) {
         sp_sim_sync(disk);
     } else {
         take_back(disk);
+        disk->effects[SP_SIM_DID_DROP]++;
     }
 }
 
 void sp_sim_disk_free(struct sp_sim_disk *disk)
 {
     sp_sim_sync(disk);
+    sp_sim_content_free(disk->certain);
     for (size_t i = 0; i < disk->segments_count; i++)
-        segment_free(disk->segments[i]);
+        sp_sim_segment_free(disk->segments[i]);
     free(disk->segments);
     free(disk->vote);
     free(disk);

@@ -31,6 +31,14 @@ struct sp_sim_change {
     size_t old_len;
 };
 
+/* What a disk has; of one that lies, what it has for certain. */
+struct sp_sim_content {
+    struct sp_sim_segment **segments;
+    size_t segments_count;
+    uint8_t *vote;
+    size_t vote_len;
+};
+
 struct sp_sim_disk {
     struct sp_sim_disk *next;
     uint32_t number;
@@ -42,12 +50,23 @@ struct sp_sim_disk {
     uint8_t *vote;
     size_t vote_len;
     struct sp_sim_change change;
+    struct sp_sim_content *certain; /* it lies: what was synced before */
+    struct {                        /* where a block of the next write lands */
+        bool armed;
+        uint64_t segment;
+        uint32_t generation, block;
+    } astray;
+    uint64_t *effects; /* the world's counters */
 };
 
 struct sp_sim_segment *sp_sim_find(const struct sp_sim_disk *disk, uint64_t segment,
                                    uint32_t generation);
 /* Makes `count` blocks from the beginning be held in memory. */
 void sp_sim_store(struct sp_sim_segment *segment, uint32_t count);
+void sp_sim_segment_free(struct sp_sim_segment *segment);
+/* Puts it in among the disk's, in order; takes it out. */
+void sp_sim_attach(struct sp_sim_disk *disk, struct sp_sim_segment *segment);
+void sp_sim_detach(struct sp_sim_disk *disk, const struct sp_sim_segment *segment);
 void sp_sim_disk_free(struct sp_sim_disk *disk);
 
 /* Changes. There must be none that is unsynced. */
@@ -65,5 +84,14 @@ void sp_sim_sync(struct sp_sim_disk *disk);
  */
 void sp_sim_settle(struct sp_sim_disk *disk, enum sp_sim_survivors survivors, uint64_t *random);
 uint64_t sp_sim_random(uint64_t *random);
+
+/* ---- sim_lie.c ---- */
+
+struct sp_sim_content *sp_sim_content_copy(const struct sp_sim_disk *disk);
+void sp_sim_content_free(struct sp_sim_content *content);
+/* The power fails on a disk that lied. There must be no change that is unsynced. */
+void sp_sim_find_out(struct sp_sim_disk *disk, uint64_t *random);
+/* The disk gets all that the content has. */
+void sp_sim_content_take(struct sp_sim_disk *disk, struct sp_sim_content *content);
 
 #endif

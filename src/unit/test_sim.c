@@ -425,6 +425,83 @@ static void test_deterministic(void **state)
     }
 }
 
+/* A disk that lies: what came since is there until the crash, and then some of it is not. */
+static void test_lie(void **state)
+{
+    uint64_t lost = 0, kept = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct sp_sim_world *world = sp_sim_world_new(seed);
+        struct sp_uuid id;
+        assert_int_equal(sp_sim_unit_init(world, 1, &volume, &id), SP_OK);
+        struct sp_unit *unit = open_disk(world, 1);
+        assert_int_equal(unit->ops->create(unit, 1, 0, BLOCKS, NULL), SP_OK);
+        assert_int_equal(write_now(unit, 1, 0, first, 4), SP_OK);
+        sp_sim_lie(world, 1, true);
+        assert_int_equal(write_now(unit, 1, 4, second, 4), SP_OK);
+        assert_int_equal(unit->ops->vote_write(unit, sp_slice(second, 10), NULL), SP_OK);
+        assert_int_equal(read_back(unit, 1, BLOCKS), SP_OK);
+        assert_memory_equal(got + 4 * SP_UNIT_BLOCK_BYTES, second, 4 * SP_UNIT_BLOCK_BYTES);
+        sp_sim_crash_at(world, sp_sim_operations(world) + 1, SP_SIM_ALL);
+        assert_int_equal(write_now(unit, 1, 0, first, 1), SP_IO);
+        unit->ops->close(unit);
+        sp_sim_restart(world);
+        sp_sim_crash_at(world, 0, SP_SIM_NONE);
+        unit = open_disk(world, 1);
+        assert_int_equal(read_back(unit, 1, BLOCKS), SP_OK);
+        assert_memory_equal(got, first, 4 * SP_UNIT_BLOCK_BYTES); /* what was synced before */
+        for (uint32_t i = 4; i < BLOCKS; i++)
+            kept += got[i * SP_UNIT_BLOCK_BYTES] == 0x22;
+        lost += sp_sim_effect(world, SP_SIM_DID_LIE);
+        /* The lie is over. */
+        assert_int_equal(write_now(unit, 1, 4, second, 4), SP_OK);
+        unit->ops->close(unit);
+        sp_sim_world_free(world);
+    }
+    assert_true(lost > 40 && kept > 20);
+}
+
+/* One block of the next write lands elsewhere, and everybody is told that it was written. */
+static void test_misdirect(void **state)
+{
+    struct sp_sim_world *world = *state;
+    struct sp_unit *unit = open_disk(world, 1);
+    assert_int_equal(unit->ops->create(unit, 1, 0, BLOCKS, NULL), SP_OK);
+    assert_int_equal(unit->ops->create(unit, 2, 0, BLOCKS, NULL), SP_OK);
+    assert_int_equal(write_now(unit, 1, 0, first, BLOCKS), SP_OK);
+    sp_sim_misdirect(world, 1, 1, 0, 3);
+    assert_int_equal(write_now(unit, 2, 0, second, 2), SP_OK);
+    assert_int_equal(sp_sim_effect(world, SP_SIM_DID_MISDIRECT), 1);
+    assert_int_equal(read_back(unit, 1, BLOCKS), SP_OK);
+    for (uint32_t i = 0; i < BLOCKS; i++)
+        assert_int_equal(got[i * SP_UNIT_BLOCK_BYTES], i == 3 ? 0x22 : 0x11);
+    assert_int_equal(read_back(unit, 2, 2), SP_OK);
+    assert_int_equal(got[0], 0);
+    assert_int_equal(got[SP_UNIT_BLOCK_BYTES], 0x22);
+    assert_int_equal(write_now(unit, 2, 0, second, 2), SP_OK); /* only that one */
+    assert_int_equal(read_back(unit, 2, 2), SP_OK);
+    assert_int_equal(got[0], 0x22);
+    unit->ops->close(unit);
+}
+
+/* A copy has all that the disk had, its id too, and goes its own way from then on. */
+static void test_clone(void **state)
+{
+    struct sp_sim_world *world = *state;
+    struct sp_unit *unit = open_disk(world, 1);
+    assert_int_equal(unit->ops->create(unit, 1, 0, BLOCKS, NULL), SP_OK);
+    assert_int_equal(write_now(unit, 1, 0, first, BLOCKS), SP_OK);
+    assert_int_equal(sp_sim_clone(world, 1, 2), SP_EXISTS);
+    assert_int_equal(sp_sim_clone(world, 1, 5), SP_OK);
+    struct sp_unit *copy = open_disk(world, 5);
+    assert_true(sp_uuid_eq(&unit->id, &copy->id));
+    assert_int_equal(write_now(unit, 1, 0, second, BLOCKS), SP_OK);
+    assert_int_equal(read_back(copy, 1, BLOCKS), SP_OK);
+    assert_memory_equal(got, first, sizeof first);
+    copy->ops->close(copy);
+    unit->ops->close(unit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -439,6 +516,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stall, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rot, setup, teardown),
         cmocka_unit_test(test_deterministic),
+        cmocka_unit_test_setup_teardown(test_lie, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_misdirect, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_clone, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
