@@ -430,6 +430,24 @@ static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *
     return status == SP_OK ? sp_volume_roll_index(v, &index, error) : status;
 }
 
+/* Two units with one id are a unit and a copy of it: neither two copies nor two votes, and nobody
+ * can say which of them is the one that was written to last. */
+static enum sp_status refuse_twins(const struct sp_volume *v, struct sp_error *error)
+{
+    for (uint32_t i = 0; i < v->members_count; i++)
+        for (uint32_t k = 0; k < i; k++) {
+            const struct sp_volume_member *m = &v->members[i], *twin = &v->members[k];
+            if (!m->unit || !twin->unit || !sp_uuid_eq(&m->id, &twin->id))
+                continue;
+            sp_error_set(error, SP_INVALID, v->name,
+                         "units %s and %s are the same unit: one is a copy of the other",
+                         twin->name, m->name);
+            sp_error_todo(error, "detach the copy, or correct the path of [unit %s]", m->name);
+            return SP_INVALID;
+        }
+    return SP_OK;
+}
+
 static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_config *config,
                                   struct sp_error *error)
 {
@@ -520,6 +538,8 @@ enum sp_status sp_volume_open(const struct sp_volume_config *config, struct sp_v
         return sp_error_set(error, SP_NO_MEMORY, config->name, "out of memory");
     }
     enum sp_status status = take_config(v, config, error);
+    if (status == SP_OK)
+        status = refuse_twins(v, error);
     if (status == SP_OK)
         status = start(v, config, error);
     if (status == SP_OK) {

@@ -253,6 +253,32 @@ static void test_spare_comes_back(void **state)
     bench_end(b);
 }
 
+/* A unit and a copy of it, in the place of another, are one unit: no majority, and not two copies.
+ */
+static void test_unit_and_its_copy(void **state)
+{
+    struct sp_volume_config config;
+    struct sp_volume *volume = NULL;
+    (void)state;
+    for (uint32_t absent = 0; absent < 2; absent++) {
+        struct bench *b = bench_begin(0, 8);
+        bench_stop(b);
+        assert_int_equal(sp_sim_clone(b->world, 0, 7), SP_OK);
+        sim_config(b->world, &b->id, bench_index_path, &config);
+        config.units[1].unit->ops->close(config.units[1].unit);
+        assert_int_equal(sp_sim_unit_open(b->world, 7, "b", &config.units[1].unit, &error), SP_OK);
+        if (absent) {
+            config.units[2].unit->ops->close(config.units[2].unit);
+            config.units[2].unit = NULL;
+        }
+        assert_int_equal(sp_volume_open(&config, &volume, &error), SP_INVALID);
+        assert_non_null(strstr(error.why, "units a and b are the same unit"));
+        sp_sim_restart(b->world);
+        assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+        bench_end(b);
+    }
+}
+
 static int tests(void)
 {
     const struct CMUnitTest list[] = {
@@ -266,6 +292,7 @@ static int tests(void)
         cmocka_unit_test(test_damaged_vote),
         cmocka_unit_test(test_unit_fails_at_start),
         cmocka_unit_test(test_spare_comes_back),
+        cmocka_unit_test(test_unit_and_its_copy),
     };
     return cmocka_run_group_tests(list, NULL, NULL);
 }
