@@ -2,6 +2,7 @@
  * that was rebuilt is the index that was. */
 #include "base/endian.h"
 #include "store/apply_internal.h"
+#include "store/breakage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -370,6 +371,8 @@ static enum row_verdict expunge_row(void *context, struct sp_flag_row *row)
     if (status != SP_OK && c->status == SP_OK)
         c->status = status;
     count_flags(&c->mailbox->row, row->flags, false);
+    if (SP_BREAK(reuse_uid) && row->uid + 1 == c->mailbox->row.uidnext)
+        c->mailbox->row.uidnext--;
     return ROW_GONE;
 }
 

@@ -2,6 +2,7 @@
  * answers. */
 #include "base/log.h"
 #include "base/time.h"
+#include "store/breakage.h"
 #include "store/volume_internal.h"
 
 #include <errno.h>
@@ -502,10 +503,12 @@ static enum sp_status write_batch(struct sp_volume *v)
     uint32_t blocks = sp_batch_blocks(&v->batch);
     enum sp_status status = sp_log_append(v, &moved);
     if (status != SP_OK) {
+        if (SP_BREAK(index_first) && sp_apply_commit(&v->apply, &v->end) == SP_OK)
+            return status;
         sp_apply_abort(&v->apply);
         return status;
     }
-    if (moved)
+    if (moved && !SP_BREAK(old_place))
         status = apply_again(v, blocks);
     if (status != SP_OK) {
         sp_apply_abort(&v->apply);
@@ -565,7 +568,7 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
             begun = true;
     }
     plan.time_ns = sp_wall_ns();
-    if (plan.time_ns < v->apply.position.time_ns)
+    if (plan.time_ns < v->apply.position.time_ns && !SP_BREAK(time_back))
         plan.time_ns = v->apply.position.time_ns;
     struct housekeeping due = {0};
     if (status == SP_OK && housekeeping_is_due(v))
@@ -594,12 +597,14 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
     } else if (begun && v->batch.records == 0) {
         sp_apply_abort(&v->apply);
     } else if (begun) {
+        if (SP_BREAK(answer_early))
+            answer(v, answered, SP_OK), answered = NULL;
         status = write_batch(v);
     }
     if (status != SP_OK) {
         /* LSNs that were not acknowledged are given to others. What the log has but the index could
          * not take is acknowledged to nobody, and the volume has stopped. */
-        if (!v->index_failed)
+        if (!v->index_failed && !SP_BREAK(lsn_gap))
             v->next_lsn = lsn_before;
     }
     housekeeping_end(v, &due, status == SP_OK);

@@ -1,4 +1,5 @@
 #include "base/endian.h"
+#include "store/breakage.h"
 #include "store/index_internal.h"
 
 #include <errno.h>
@@ -188,7 +189,7 @@ enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index
         rc = errno;
     if (!rc) {
         fresh = fstatat(index->dir_fd, "data.mdb", &st, 0) != 0;
-        if (!fresh && !mark_is_good(index->dir_fd)) {
+        if (!fresh && !SP_BREAK(index_unmarked) && !mark_is_good(index->dir_fd)) {
             rc = remove_files(index->dir_fd);
             fresh = true;
         }

@@ -16,6 +16,7 @@
  */
 #include "base/log.h"
 #include "base/time.h"
+#include "store/breakage.h"
 #include "store/volume_internal.h"
 
 #include <inttypes.h>
@@ -104,7 +105,7 @@ static const uint8_t *agreed(const struct sp_volume *v, const struct sp_last_seg
             (index && header.chain != chain))
             continue;
         if (found && memcmp(found, block, SP_BLOCK_BYTES) != 0)
-            return NULL;
+            return SP_BREAK(first_wins) ? found : NULL;
         found = block;
     }
     return found;
@@ -130,6 +131,8 @@ static enum sp_status merge(const struct sp_volume *v, const struct sp_segment_h
     }
     struct sp_segment_id id = {v->id, last->segment, 0};
     sp_segment_sound_end(last->merged, count, &id, &last->end);
+    if (SP_BREAK(keep_incomplete))
+        last->end.blocks = count, last->end.chain = chain;
     return SP_OK;
 }
 
@@ -154,7 +157,8 @@ static bool has_later(const struct sp_volume *v, uint64_t epoch_id, uint64_t seg
 {
     for (uint32_t i = from; i < count; i++) {
         struct sp_block_header header;
-        if (is_of_epoch(v, epoch_id, segment, i, blocks + (size_t)i * SP_BLOCK_BYTES, &header) &&
+        if (!SP_BREAK(accept_hole) &&
+            is_of_epoch(v, epoch_id, segment, i, blocks + (size_t)i * SP_BLOCK_BYTES, &header) &&
             !(header.flags & SP_BLOCK_FOOTER) && header.batch > batch)
             return true;
     }
@@ -212,7 +216,7 @@ static enum sp_status check_stale(struct sp_volume *v, const struct sp_segment_h
             free(blocks);
             good = end.blocks >= before->blocks;
         }
-        if (good)
+        if (good || SP_BREAK(stale_is_current))
             continue;
         m->state = SP_UNIT_STALE;
         snprintf(m->why, sizeof m->why, "it lacks segments from %" PRIu64 " on, up to LSN %" PRIu64,

@@ -1,6 +1,7 @@
 /* The writer of a volume's log: epochs, segments, and batches onto all replicas at once. */
 #include "base/log.h"
 #include "base/time.h"
+#include "store/breakage.h"
 #include "store/volume_internal.h"
 
 #include <inttypes.h>
@@ -51,6 +52,8 @@ static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id,
 {
     struct sp_uuid held[SP_VOLUME_UNITS_MAX], voters[SP_MEMBERS_MAX];
     uint32_t held_count = 0;
+    if (SP_BREAK(no_promise) && !head_block)
+        return true;
     for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_volume_member *m = &v->members[i];
         struct sp_error error = {0};
@@ -80,6 +83,8 @@ static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id,
     }
     for (uint32_t i = 0; i < head->members_count; i++)
         voters[i] = head->members[i].unit;
+    if (SP_BREAK(no_votes))
+        return true;
     return is_majority(held, held_count, voters, head->members_count) &&
            (v->voters_count == 0 || is_majority(held, held_count, v->voters, v->voters_count));
 }
@@ -103,7 +108,7 @@ void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const ch
     snprintf(member->why, sizeof member->why, "%s", why);
     pthread_mutex_unlock(&v->lock);
     v->ejections++;
-    v->epoch_broken = true;
+    v->epoch_broken = !SP_BREAK(eject_same_epoch);
     sp_log(SP_LOG_ERROR, "unit.eject",
            "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name, member->name,
            v->end.segment, v->end.lsn, sp_log_quote(sp_slice_str(why), quoted, sizeof quoted));
@@ -118,8 +123,8 @@ void sp_log_recruit(struct sp_volume *v)
             continue;
         pthread_mutex_lock(&v->lock);
         m->state = SP_UNIT_REPLICA;
-        m->from_lsn = v->end.lsn + 1;
-        m->lacks = v->segments_count;
+        m->from_lsn = SP_BREAK(recruit_has_all) ? 1 : v->end.lsn + 1;
+        m->lacks = SP_BREAK(recruit_has_all) ? 0 : v->segments_count;
         m->tended = 0;
         pthread_mutex_unlock(&v->lock);
         v->recruits++;
@@ -195,6 +200,8 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t from_lsn, uint64_t
         /* An empty segment begins at the same LSN as what came after it. */
         if (from_lsn != UINT64_MAX && m->lacks == v->segments_count)
             continue;
+        if (SP_BREAK(one_copy) && waiting)
+            continue;
         m->unit->ops->write_start(m->unit, segment, generation, first, blocks, count);
         pending[i] = true;
         waiting++;
@@ -231,6 +238,9 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t from_lsn, uint64_t
             }
             pending[i] = false;
             waiting--;
+            if ((SP_BREAK(failed_sync) && status == SP_IO) ||
+                (SP_BREAK(full_is_done) && status == SP_NO_SPACE))
+                status = SP_OK;
             if (status == SP_OK) {
                 done++;
             } else if (status == SP_NO_SPACE || status == SP_NO_MEMORY) {
@@ -517,7 +527,8 @@ static enum sp_status try_epoch(struct sp_volume *v)
     struct sp_segment_head head;
     uint8_t block[SP_BLOCK_BYTES];
     fill_head(v, v->segment_max + 1, true, &head);
-    v->segment_max++; /* whatever happens, nobody uses the number for something else */
+    v->segment_max +=
+        !SP_BREAK(same_number); /* whatever happens, nobody uses the number for something else */
     sp_segment_head_write(&head, block);
     /* First a promise not to follow an older epoch, then the epoch itself: so no two can both
      * be chosen. */

@@ -8,6 +8,7 @@
  */
 #include "base/log.h"
 #include "base/time.h"
+#include "store/breakage.h"
 #include "store/volume_internal.h"
 
 #include <inttypes.h>
@@ -91,8 +92,8 @@ static void list_files(struct sp_volume *v, struct sp_listing *listings)
 
 /* ---- Votes ---- */
 
-static enum sp_status newest_epoch(struct sp_volume *v, struct sp_vote *ret_newest,
-                                   struct sp_error *error)
+static enum sp_status newest_epoch(struct sp_volume *v, const struct sp_listing *listings,
+                                   struct sp_vote *ret_newest, struct sp_error *error)
 {
     struct sp_vote newest = {0};
     for (uint32_t i = 0; i < v->members_count; i++) {
@@ -117,6 +118,9 @@ static enum sp_status newest_epoch(struct sp_volume *v, struct sp_vote *ret_newe
         if (vote.accepted &&
             (!newest.accepted || vote.head.epoch_counter > newest.head.epoch_counter))
             newest = vote;
+        if (SP_BREAK(longest_tail) && vote.accepted && listings[i].count &&
+            listings[i].list[listings[i].count - 1].segment == v->segment_max)
+            break;
     }
     *ret_newest = newest;
     return SP_OK;
@@ -145,7 +149,8 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
             m->state = SP_UNIT_STALE;
             snprintf(m->why, sizeof m->why, "it is not among the units of epoch %u",
                      head->epoch_counter);
-        } else if (listed->role == SP_MEMBER_REPLICA) {
+        } else if (listed->role == SP_MEMBER_REPLICA ||
+                   (SP_BREAK(ejected_is_current) && listed->role == SP_MEMBER_EJECTED)) {
             m->state = SP_UNIT_REPLICA;
             m->from_lsn = listed->ranges_count ? listed->ranges[0].first : head->next_lsn;
         } else if (listed->role == SP_MEMBER_EJECTED) {
@@ -170,7 +175,7 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
         member_text(&head->members[k].unit, v, name, sizeof name);
         sp_buf_addf(&missing, "%s%s", missing.len ? ", " : "", name);
     }
-    if (present > head->members_count / 2) {
+    if (present > head->members_count / 2 || SP_BREAK(minority)) {
         sp_buf_release(&missing);
         return SP_OK;
     }
@@ -355,7 +360,7 @@ static enum sp_status find_log(struct sp_volume *v, struct sp_listing *listings,
     struct sp_vote newest;
     struct sp_last_segment last;
     list_files(v, listings);
-    enum sp_status status = newest_epoch(v, &newest, error);
+    enum sp_status status = newest_epoch(v, listings, &newest, error);
     if (status != SP_OK)
         return status;
     if (!newest.accepted)
@@ -375,7 +380,7 @@ static enum sp_status find_log(struct sp_volume *v, struct sp_listing *listings,
     v->next_lsn = v->end.lsn + 1;
     if (status == SP_OK)
         status = list_segments(v, listings, error);
-    if (status == SP_OK && sp_last_segment_mend(v, &last, error) != SP_OK) {
+    if (status == SP_OK && !SP_BREAK(no_mend) && sp_last_segment_mend(v, &last, error) != SP_OK) {
         /* What is there can be read from whoever has it; but nothing may be built on it. */
         v->unmended = true;
         snprintf(v->why_not, sizeof v->why_not, "a unit lacks the end of the log: %.150s",
@@ -539,7 +544,7 @@ enum sp_status sp_volume_open(const struct sp_volume_config *config, struct sp_v
     }
     enum sp_status status = take_config(v, config, error);
     if (status == SP_OK)
-        status = refuse_twins(v, error);
+        status = SP_BREAK(twins) ? SP_OK : refuse_twins(v, error);
     if (status == SP_OK)
         status = start(v, config, error);
     if (status == SP_OK) {

@@ -14,6 +14,7 @@
  */
 #include "base/log.h"
 #include "base/time.h"
+#include "store/breakage.h"
 #include "store/volume_internal.h"
 
 #include <inttypes.h>
@@ -58,9 +59,11 @@ static void look(struct sp_volume *v, const struct slice *s, uint8_t *own, uint8
         bool here = whole || unit->ops->read(unit, segment->segment, segment->generation,
                                              s->first + i, block, 1, NULL) == SP_OK;
         ret_sound[i] = here && sp_volume_is_block_of(v, segment, s->first + i, block);
-        if (ret_sound[i] && lacking &&
-            (told || sp_volume_read_twins(v, segment, s->first + i, true_block, 1, s->member,
-                                          &why) == SP_OK))
+        if (SP_BREAK(resilver_blind) && lacking)
+            ret_sound[i] = whole;
+        else if (ret_sound[i] && lacking &&
+                 (told || sp_volume_read_twins(v, segment, s->first + i, true_block, 1, s->member,
+                                               &why) == SP_OK))
             ret_sound[i] = memcmp(block, true_block, SP_BLOCK_BYTES) == 0;
         /* What it lacks is not bad; and what a reader met was counted then. */
         if (ret_sound[i] || lacking || s->noted)
