@@ -240,6 +240,17 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
     return SP_OK;
 }
 
+/* Whether the member's file of a segment that has no records has its head: the LSNs that a head
+ * says of a member do not tell whether it has such a segment, and a file may have been made for it
+ * and nothing written yet. */
+static bool has_head(const struct sp_volume *v, const struct sp_volume_member *m,
+                     const struct sp_volume_segment *s)
+{
+    uint8_t block[SP_BLOCK_BYTES];
+    return m->unit->ops->read(m->unit, s->segment, s->generation, 0, block, 1, NULL) == SP_OK &&
+           sp_volume_is_block_of(v, s, 0, block);
+}
+
 /* From where on a replica has the log: as the last epoch's head says, but not where its file of a
  * segment is gone. What it lacks is brought to it. */
 static void check_copies(struct sp_volume *v, const struct sp_listing *listings, bool mended)
@@ -253,7 +264,8 @@ static void check_copies(struct sp_volume *v, const struct sp_listing *listings,
             const struct sp_volume_segment *s = &v->segments[k - 1];
             if (m->from_lsn > s->first_lsn ||
                 ((k < v->segments_count || !mended) &&
-                 !sp_listing_find(&listings[i], s->segment, s->generation)))
+                 (!sp_listing_find(&listings[i], s->segment, s->generation) ||
+                  (s->last_lsn < s->first_lsn && !has_head(v, m, s)))))
                 break;
         }
         m->lacks = k;

@@ -2,6 +2,7 @@
  * damaged, a start that is itself cut off. What was acknowledged is there, or the start is refused
  * and says what is lacking; it is never as if it had not been. */
 #include "store/test_bench.h"
+#include "store/volume_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -279,6 +280,40 @@ static void test_unit_and_its_copy(void **state)
     }
 }
 
+/* A segment that has a head and no records is brought to a recruited unit as well, wherever that is
+ * cut off. */
+static void test_empty_segment(void **state)
+{
+    (void)state;
+    for (uint64_t at = 1; at < 40; at++) {
+        struct bench *b = bench_begin(0, 4);
+        bench_stop(b);
+        assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+        sp_sim_crash_at(b->world, sp_sim_operations(b->world) + 1, SP_SIM_ALL);
+        bench_stop(b);
+        sp_sim_crash_at(b->world, 0, SP_SIM_ALL);
+        assert_int_equal(bench_open(b, ABSENT(1), false, &error), SP_OK);
+        const struct sp_volume *v = b->volume;
+        assert_true(v->segments[1].last_lsn < v->segments[1].first_lsn && v->members[2].lacks == 2);
+        sp_sim_crash_at(b->world, sp_sim_operations(b->world) + at, SP_SIM_ALL);
+        while (sp_volume_run_once(b->volume) && !sp_sim_crashed(b->world))
+            continue;
+        bench_stop(b);
+        sp_sim_crash_at(b->world, 0, SP_SIM_ALL);
+        assert_int_equal(bench_open(b, ABSENT(1), false, &error), SP_OK);
+        v = b->volume;
+        for (size_t i = v->members[2].lacks; i < v->segments_count; i++) {
+            const struct sp_volume_segment *s = &v->segments[i];
+            struct sp_unit *unit = v->members[2].unit;
+            static uint8_t block[SP_UNIT_BLOCK_BYTES];
+            assert_int_equal(unit->ops->read(unit, s->segment, s->generation, 0, block, 1, &error),
+                             SP_OK);
+            assert_true(sp_volume_is_block_of(v, s, 0, block));
+        }
+        bench_end(b);
+    }
+}
+
 static int tests(void)
 {
     const struct CMUnitTest list[] = {
@@ -293,6 +328,7 @@ static int tests(void)
         cmocka_unit_test(test_unit_fails_at_start),
         cmocka_unit_test(test_spare_comes_back),
         cmocka_unit_test(test_unit_and_its_copy),
+        cmocka_unit_test(test_empty_segment),
     };
     return cmocka_run_group_tests(list, NULL, NULL);
 }
