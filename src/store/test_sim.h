@@ -5,7 +5,7 @@
  * left out of it, and the others stay what they were. After each step the volume is held against
  * the model (test_sim_hold.c).
  *
- *   test_sim.c          the program: seeds, processes, what is printed, the shrinker
+ *   test_sim_program.c  the program: seeds, processes, what is printed, the shrinker
  *   test_sim_history.c  one history; the table of steps
  *   test_sim_mail.c     steps: what users do, and what the volume does for itself
  *   test_sim_fault.c    steps: what disks and clocks do while the volume is open
@@ -116,6 +116,7 @@ struct sim {
     uint32_t units_count, replicas, witnesses, min_copies;
     bool degraded_accept;
     bool harmless; /* no disk loses what it has: then whatever was acknowledged comes back */
+    bool storm;    /* starts that are cut off, one after the other */
     uint64_t segment_bytes;
 
     /* The units. Unit i is "a" + i, and stands at place order[i] of the configuration. */
@@ -158,6 +159,11 @@ extern bool sim_verbose;
         if (sim_verbose)                                                                           \
             fprintf(stderr, __VA_ARGS__);                                                          \
     } while (0)
+
+/* ---- test_sim_program.c ---- */
+
+/* The whole of a program that runs histories; see there. at_end: see below. */
+int sim_main(int argc, char **argv, void (*at_end)(struct sim *s, void *context), void *context);
 
 /* ---- test_sim_history.c ---- */
 
@@ -210,6 +216,7 @@ void sim_step_fail_writes(struct sim *s);
 void sim_step_fail_all(struct sim *s);
 void sim_step_gone(struct sim *s);
 void sim_step_full(struct sim *s);
+void sim_step_two_sick(struct sim *s);
 void sim_step_all_full(struct sim *s);
 void sim_step_stall(struct sim *s);
 void sim_step_lie(struct sim *s);

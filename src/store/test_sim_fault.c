@@ -77,6 +77,15 @@ void sim_step_full(struct sim *s)
     some_fault(s, SP_SIM_FULL);
 }
 
+/* Two at once: of three units one is left. */
+void sim_step_two_sick(struct sim *s)
+{
+    static const enum sp_sim_fault faults[] = {SP_SIM_FAIL_WRITES, SP_SIM_FAIL_ALL, SP_SIM_GONE,
+                                               SP_SIM_FULL};
+    for (unsigned i = 0; i < 2; i++)
+        some_fault(s, faults[sim_random(s, sizeof faults / sizeof *faults)]);
+}
+
 void sim_step_all_full(struct sim *s)
 {
     if (s->suspect != SIM_NOBODY || one_stalls(s))

@@ -39,6 +39,7 @@ static const struct sim_step steps[] = {
     {"fail all", 2, sim_step_fail_all},
     {"gone", 2, sim_step_gone},
     {"full", 3, sim_step_full},
+    {"two sick", 3, sim_step_two_sick},
     {"all full", 1, sim_step_all_full},
     {"stall", 2, sim_step_stall},
     {"lie", 2, sim_step_lie},
@@ -118,6 +119,7 @@ static void begin(struct sim *s, uint64_t seed)
     s->min_copies = sim_one_in(s, 5) ? 1 : 2;
     s->degraded_accept = sim_one_in(s, 5);
     s->harmless = sim_one_in(s, 2);
+    s->storm = sim_one_in(s, 4);
     s->segment_bytes = (32U << 10) << sim_random(s, 4);
     SIM_SAY("seed %llu: %u units, %u replicas, %u witnesses, min_copies %u%s, segments of %llu%s\n",
             (unsigned long long)seed, s->units_count, s->replicas, s->witnesses, s->min_copies,
@@ -137,7 +139,10 @@ static void begin(struct sim *s, uint64_t seed)
 static void one_step(struct sim *s, uint32_t number)
 {
     s->random = mix(s->seed ^ mix(number));
+    static const struct sim_step restart = {"restart", 1, sim_step_restart};
     const struct sim_step *step = sim_choose(s, steps, sizeof steps / sizeof *steps);
+    if (s->storm && sim_one_in(s, 2))
+        step = &restart;
     SIM_SAY(" %u %s\n", number, step->name);
     s->counts[SIM_STEPS]++;
     step->run(s);

@@ -119,6 +119,8 @@ bool sim_may_damage(struct sim *s, struct sp_unit *const *units, uint32_t unit, 
                     uint32_t block)
 {
     const struct sim_shadow *shadow = sim_shadow_of(s, segment);
+    if (s->lying && s->suspect != unit)
+        return false; /* what the liar shows may be the only other copy */
     if (block < shadow->count)
         return sim_holders(s, units, shadow, block) > 1;
     if (s->min_copies < 2 || s->degraded_accept || s->damaged ||
@@ -284,6 +286,10 @@ void sim_check_copies(struct sim *s)
                                                            segment->generation, b, block, 1, NULL);
                 if (status == SP_OK && memcmp(block, good, sizeof block) == 0)
                     continue;
+                if (!hurt)
+                    SIM_SAY("  unit %u (%s) lacks segment %llu block %u; it has LSNs from %llu\n", u,
+                            m->name, (unsigned long long)segment->segment, b,
+                            (unsigned long long)m->from_lsn);
                 sp_assert(hurt &&
                           (status != SP_OK || !sp_volume_is_block_of(v, segment, b, block)));
             }

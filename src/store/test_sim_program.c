@@ -1,8 +1,7 @@
-/* The store through random histories (store/test_sim.h): seeds in several processes, what is said
- * of a seed that fails, and the shrinker.
+/* Seeds in several processes, what is said of a seed that fails, and the shrinker.
  *
  *   test_sim [--seeds N] [--start S] [--steps N] [--only I,J,..] [--jobs N] [--every-fault]
- * [--verbose]
+ *            [--verbose]
  *
  * A seed that fails is run again without some of its steps, as long as it fails still; then the
  * history that is left is printed, and how to run just that. --every-fault: it is a failure that
@@ -29,6 +28,8 @@ struct told {
 static struct sim_options options;
 static uint64_t seeds = 200, first = 1;
 static uint32_t jobs = 1;
+
+static const char *program;
 
 static char index_folder[64];
 
@@ -106,8 +107,8 @@ static void shrink(struct told *told)
 static void say_replay(uint64_t seed, uint32_t count)
 {
     const char *between = " --only ";
-    printf("seed %llu fails: test_sim --verbose --seeds 1 --start %llu", (unsigned long long)seed,
-           (unsigned long long)seed);
+    printf("seed %llu fails: %s --verbose --seeds 1 --start %llu", (unsigned long long)seed,
+           program, (unsigned long long)seed);
     if (options.steps)
         printf(" --steps %u", options.steps);
     for (uint32_t i = 0; i < count && i < SIM_STEPS_MAX; i++) {
@@ -168,9 +169,12 @@ static void read_only(const char *list)
     }
 }
 
-int main(int argc, char **argv)
+int sim_main(int argc, char **argv, void (*at_end)(struct sim *s, void *context), void *context)
 {
+    options.at_end = at_end;
+    options.context = context;
     bool every_fault = false;
+    program = argv[0];
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--seeds") == 0)
