@@ -681,12 +681,22 @@ static void look_after_units(struct sp_volume *v, uint64_t now)
         return; /* it has said why */
 }
 
-/* Both run on the committer's thread, or in sp_volume_run_once. */
+/* No commit waits for a checkpoint; one that cannot be synced ends them all. */
+static void look_after_index(struct sp_volume *v)
+{
+    enum sp_status status =
+        v->index_failed ? SP_OK : sp_index_checkpoint(v->index, v->bytes, v->threaded);
+    if (status != SP_OK)
+        (void)index_stops(v, status);
+}
+
+/* These run on the committer's thread, or in sp_volume_run_once. */
 static bool work(struct sp_volume *v)
 {
     uint64_t now = sp_now_ms();
     if (now - v->checked_ms >= CHECK_EVERY_MS)
         look_after_units(v, now);
+    look_after_index(v);
     bool tended = sp_add_unit_step(v);
     tended |= sp_tend_step(v, now);
     struct sp_commit *first = take(v);

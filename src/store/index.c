@@ -1,9 +1,12 @@
 #include "base/endian.h"
+#include "base/log.h"
 #include "store/breakage.h"
+#include "store/checkpoint.h"
 #include "store/index_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -122,38 +125,51 @@ static void free_index(struct sp_index *index)
 
 #define MARK_BYTES 80U
 
-static void mark_text(bool clean, char ret[MARK_BYTES])
+static void mark_text(enum sp_mark mark, char ret[MARK_BYTES])
 {
+    static const char *const words[] = {[SP_MARK_NONE] = "none",
+                                        [SP_MARK_DOUBTFUL] = "boot none",
+                                        [SP_MARK_CLOSED] = "closed in good order"};
     char boot[37] = "";
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    int fd =
+        mark == SP_MARK_BOOT ? open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC) : -1;
     if (fd >= 0) {
         ssize_t n = read(fd, boot, 36);
         boot[n > 0 ? n : 0] = '\0';
         close(fd);
     }
-    snprintf(ret, MARK_BYTES, "schema %u\n%s %s\n", SP_INDEX_SCHEMA, clean ? "closed" : "boot",
-             clean ? "in good order" : boot);
+    if (mark == SP_MARK_BOOT)
+        snprintf(ret, MARK_BYTES, "schema %u\nboot %s\n", SP_INDEX_SCHEMA, boot[0] ? boot : "none");
+    else
+        snprintf(ret, MARK_BYTES, "schema %u\n%s\n", SP_INDEX_SCHEMA, words[mark]);
 }
 
-static bool mark_is_good(int dir_fd)
+static enum sp_mark read_mark(int dir_fd)
 {
-    char text[MARK_BYTES] = "", closed[MARK_BYTES], boot[MARK_BYTES];
+    char text[MARK_BYTES] = "", closed[MARK_BYTES], boot[MARK_BYTES], doubtful[MARK_BYTES];
     int fd = openat(dir_fd, "mark", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return false;
+        return SP_MARK_NONE;
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
-    mark_text(true, closed);
-    mark_text(false, boot);
+    mark_text(SP_MARK_CLOSED, closed);
+    mark_text(SP_MARK_BOOT, boot);
+    mark_text(SP_MARK_DOUBTFUL, doubtful);
+    if (n <= 0)
+        return SP_MARK_NONE;
+    if (strcmp(text, closed) == 0)
+        return SP_MARK_CLOSED;
     /* Without a boot id (no /proc) nothing can be said of the boot. */
-    return n > 0 && (strcmp(text, closed) == 0 || (strlen(boot) > 36 && strcmp(text, boot) == 0));
+    if (strcmp(text, boot) == 0 && strcmp(text, doubtful) != 0)
+        return SP_MARK_BOOT;
+    size_t same = strlen(doubtful) - strlen("none\n"); /* of any boot, but this schema */
+    return strncmp(text, doubtful, same) == 0 ? SP_MARK_DOUBTFUL : SP_MARK_NONE;
 }
 
-/* Durable when it returns 0. */
-static int put_mark(int dir_fd, bool clean)
+int sp_index_mark(int dir_fd, enum sp_mark mark)
 {
     char text[MARK_BYTES];
-    mark_text(clean, text);
+    mark_text(mark, text);
     int fd = openat(dir_fd, "mark.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return errno;
@@ -167,37 +183,41 @@ static int put_mark(int dir_fd, bool clean)
 
 static int remove_files(int dir_fd)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb", "mark"};
+    static const char *const files[] = {"data.mdb", "lock.mdb", "mark", "checkpoint.tmp",
+                                        "mark.tmp"};
+    int rc = sp_checkpoint_remove(dir_fd); /* never outlives its data file */
+    if (rc)
+        return rc;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (unlinkat(dir_fd, files[i], 0) != 0 && errno != ENOENT)
             return errno;
     return 0;
 }
 
-enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index **ret_index,
-                             bool *ret_fresh, struct sp_error *error)
+/* Whether there is a file that may be opened: as it stands, or put back to its checkpoint (then
+ * *ret_end says where it must stand). *ret_rc: an errno. */
+static bool have_file(int dir_fd, struct sp_log_end *ret_end, int *ret_rc)
 {
     struct stat st;
-    struct sp_index *index = calloc(1, sizeof *index);
-    int rc = index ? 0 : ENOMEM;
-    bool fresh = false;
-    if (index)
-        index->dir_fd = -1;
-    if (!rc && mkdir(path, 0700) != 0 && errno != EEXIST)
-        rc = errno;
-    if (!rc && (index->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-        rc = errno;
-    if (!rc) {
-        fresh = fstatat(index->dir_fd, "data.mdb", &st, 0) != 0;
-        if (!fresh && !SP_BREAK(index_unmarked) && !mark_is_good(index->dir_fd)) {
-            rc = remove_files(index->dir_fd);
-            fresh = true;
+    *ret_end = (struct sp_log_end){0};
+    *ret_rc = 0;
+    if (fstatat(dir_fd, "data.mdb", &st, 0) == 0) {
+        enum sp_mark mark = read_mark(dir_fd);
+        if (mark >= SP_MARK_BOOT || SP_BREAK(index_unmarked))
+            return true;
+        if (mark == SP_MARK_DOUBTFUL && sp_checkpoint_restore(dir_fd, ret_end) == SP_OK) {
+            sp_log(SP_LOG_INFO, "index.restored", "segment=%" PRIu64 " lsn=%" PRIu64,
+                   ret_end->segment, ret_end->lsn);
+            return true;
         }
     }
-    if (!rc)
-        rc = put_mark(index->dir_fd, false);
-    if (!rc)
-        rc = mdb_env_create(&index->env);
+    *ret_rc = remove_files(dir_fd);
+    return false;
+}
+
+static int open_env(struct sp_index *index, const char *path, size_t map_bytes)
+{
+    int rc = mdb_env_create(&index->env);
     if (!rc)
         rc = mdb_env_set_maxdbs(index->env, 16);
     if (!rc)
@@ -207,8 +227,64 @@ enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index
     if (!rc)
         rc = mdb_env_open(index->env, path, MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT,
                           0600);
+    return rc ? rc : open_tables(index);
+}
+
+/* Whether it stands where its checkpoint says. */
+static bool stands_at(struct sp_index *index, const struct sp_log_end *end)
+{
+    struct sp_read read;
+    struct sp_position position;
+    if (sp_read_begin(index, &read) != SP_OK)
+        return false;
+    bool good = sp_index_position(&read, &position) == SP_OK &&
+                position.end.epoch_id == end->epoch_id && position.end.lsn == end->lsn &&
+                position.end.segment == end->segment && position.end.chain == end->chain;
+    sp_read_end(&read);
+    return good;
+}
+
+static int open_or_make(struct sp_index *index, const char *path, size_t map_bytes, bool *ret_fresh)
+{
+    struct sp_log_end end;
+    int rc;
+    *ret_fresh = !have_file(index->dir_fd, &end, &rc);
     if (!rc)
-        rc = open_tables(index);
+        rc = sp_index_mark(index->dir_fd, SP_MARK_BOOT);
+    if (!rc)
+        rc = open_env(index, path, map_bytes);
+    if (!*ret_fresh && end.segment && (rc || !stands_at(index, &end))) {
+        sp_log(SP_LOG_WARN, "index.damaged", "why=\"it does not stand where its checkpoint says\"");
+        if (index->env)
+            mdb_env_close(index->env);
+        index->env = NULL;
+        *ret_fresh = true;
+        rc = remove_files(index->dir_fd);
+        if (!rc)
+            rc = sp_index_mark(index->dir_fd, SP_MARK_BOOT);
+        if (!rc)
+            rc = open_env(index, path, map_bytes);
+    }
+    if (rc)
+        return rc;
+    enum sp_status status = sp_checkpoint_open(index, &index->checkpoint);
+    return status == SP_NO_MEMORY ? ENOMEM : status == SP_OK ? 0 : EIO;
+}
+
+enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index **ret_index,
+                             bool *ret_fresh, struct sp_error *error)
+{
+    struct sp_index *index = calloc(1, sizeof *index);
+    int rc = index ? 0 : ENOMEM;
+    bool fresh = false;
+    if (index)
+        index->dir_fd = -1;
+    if (!rc && mkdir(path, 0700) != 0 && errno != EEXIST)
+        rc = errno;
+    if (!rc && (index->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        rc = errno;
+    if (!rc)
+        rc = open_or_make(index, path, map_bytes, &fresh);
     if (rc) {
         free_index(index);
         sp_error_set(error, sp_mdb_status(rc) == SP_NOT_FOUND ? SP_CORRUPT : sp_mdb_status(rc),
@@ -228,9 +304,15 @@ void sp_index_close(struct sp_index *index, bool clean)
     if (!index)
         return;
     /* First everything must be on the disk, then the mark that says so. */
-    if (clean && mdb_env_sync(index->env, 1) == 0)
-        (void)put_mark(index->dir_fd, true);
+    bool sound = sp_checkpoint_close(index->checkpoint, clean) == SP_OK;
+    if (clean && sound && mdb_env_sync(index->env, 1) == 0)
+        (void)sp_index_mark(index->dir_fd, SP_MARK_CLOSED);
     free_index(index);
+}
+
+enum sp_status sp_index_checkpoint(struct sp_index *index, uint64_t log_bytes, bool background)
+{
+    return sp_checkpoint_step(index->checkpoint, log_bytes, background);
 }
 
 enum sp_status sp_index_destroy(const char *path, struct sp_error *error)

@@ -184,12 +184,18 @@ enum sp_status sp_index_expunged(struct sp_read *read, const struct sp_uuid *acc
 /* Opens the index, or makes it. LMDB writes without syncs: after a power cut its file may be
  * corrupt and not merely old, and must not even be opened. So a mark beside it says whether it may
  * be believed: it was closed in good order, or last opened in this same boot, by a program with the
- * same schema. Otherwise it is thrown away (*ret_fresh: it is empty). The mark is withdrawn,
- * durably, before anything is written. */
+ * same schema. Otherwise it is put back to its checkpoint (store/checkpoint.h), and where there is
+ * none thrown away (*ret_fresh: it is empty). The mark is withdrawn, durably, before anything is
+ * written. */
 enum sp_status sp_index_open(const char *path, size_t map_bytes, struct sp_index **ret_index,
                              bool *ret_fresh, struct sp_error *error) SP_MUST_USE;
 /* clean: syncs, and then marks it as closed in good order. NULL is fine. */
 void sp_index_close(struct sp_index *index, bool clean);
+/* Between two transactions of the writer: makes a checkpoint when one is due. log_bytes counts what
+ * was appended to the log; background: a thread does the waiting. SP_IO: what was written is not on
+ * the disk and never will be, and the index must not be written to any more. */
+enum sp_status sp_index_checkpoint(struct sp_index *index, uint64_t log_bytes,
+                                   bool background) SP_MUST_USE;
 /* Deletes the files of an index that is not open. */
 enum sp_status sp_index_destroy(const char *path, struct sp_error *error) SP_MUST_USE;
 

@@ -4,15 +4,27 @@
 
 #include "store/index.h"
 
-#define SP_INDEX_SCHEMA 4U
+#define SP_INDEX_SCHEMA 5U
 
 /* UIDs that share a row of the flags table. */
 #define SP_CHUNK_SHIFT 6U
 #define SP_CHUNK_UIDS  (1U << SP_CHUNK_SHIFT)
 
+/* What the file `mark` says of data.mdb. */
+enum sp_mark {
+    SP_MARK_NONE,     /* nothing, or that another program wrote it: it is thrown away */
+    SP_MARK_DOUBTFUL, /* last opened in another boot, or a sync failed: put back to its checkpoint
+                       */
+    SP_MARK_BOOT,     /* last opened in this boot: what the kernel has of it is whole */
+    SP_MARK_CLOSED,   /* closed in good order */
+};
+/* Durable when it returns 0; otherwise an errno. */
+int sp_index_mark(int dir_fd, enum sp_mark mark);
+
 struct sp_index {
     int dir_fd;
     MDB_env *env;
+    struct sp_checkpoint *checkpoint;
     MDB_dbi meta, accounts, addresses, domains, mailboxes, names, subscribed, flags, messages,
         bodies, tombstones;
 };
