@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 
+import growth
 import mail
 from cyrus import Cyrus
 from servers import DOMAIN, PASSWORD, Dovecot, Failure, Postfix, Sink, Sternpost, memory, run
@@ -435,6 +436,7 @@ ALL = {
     "imap": (imap, "single commands on a mailbox of 20,000 messages of 4 KiB, warm"),
     "login": (login, "LOGIN, SELECT, LOGOUT, and NOOP, 20 clients"),
     "idle": (idle, "memory of idle IDLE connections on mailboxes of 20,000 messages, no TLS"),
+    "growth": (lambda bench, table: growth.growth(bench, table, Imap), "what grows with the volume, and what does not"),
     "recover": (recover, "recover scan of a raw image against reading it"),
 }
 

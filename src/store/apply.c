@@ -215,7 +215,10 @@ static enum sp_status apply_body(struct sp_apply *apply, const struct sp_record 
 {
     struct sp_body_row row;
     memset(&row, 0, sizeof row);
-    row.place = *place;
+    row.place.segment = place->segment; /* without what lies between its fields */
+    row.place.generation = place->generation;
+    row.place.block = place->block;
+    row.place.offset = place->offset;
     row.payload_bytes = record->payload_bytes;
     struct sp_key key = sp_key_lsn(record->lsn);
     return sp_apply_put(apply, apply->read.index->bodies, sp_key_val(&key),
