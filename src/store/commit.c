@@ -518,7 +518,11 @@ static enum sp_status write_batch(struct sp_volume *v)
     uint32_t count = v->apply.touched_count;
     v->apply.touched = NULL;
     v->apply.position.undecided = false;
-    status = sp_apply_commit(&v->apply, &v->end);
+    status = sp_segments_remember(v, false);
+    if (status == SP_OK)
+        status = sp_apply_commit(&v->apply, &v->end);
+    else
+        sp_apply_abort(&v->apply);
     if (status == SP_OK)
         notify_touched(v, touched, count);
     free(touched);

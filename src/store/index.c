@@ -96,6 +96,7 @@ static int open_tables(struct sp_index *index)
         {"messages", &index->messages},
         {"bodies", &index->bodies},
         {"tombstones", &index->tombstones},
+        {"segments", &index->segments},
     };
     MDB_txn *txn;
     int rc = mdb_txn_begin(index->env, NULL, 0, &txn);

@@ -18,6 +18,7 @@
  * ascending: 64 UIDs a row messages    account, mailbox, UID            LSN, time, MESSAGE payload
  *   bodies      LSN                              struct sp_body_row
  *   tombstones  account, mailbox, MODSEQ         struct sp_uid_pair, ascending
+ *   segments    number                           what a start need not read of it (segments.c)
  *
  * Integers in keys are big-endian, so that they sort. Structs are in the machine's own layout: the
  * index does not move between machines.

@@ -366,7 +366,8 @@ static enum sp_status segment_started(struct sp_volume *v, const struct sp_segme
                                         .epoch_id = head->epoch_id,
                                         .data_blocks = 1,
                                         .first_lsn = head->next_lsn,
-                                        .last_lsn = head->next_lsn - 1};
+                                        .last_lsn = head->next_lsn - 1,
+                                        .previous = head->previous};
     enum sp_status status = sp_volume_add_segment(v, &segment);
     if (status != SP_OK)
         return status;

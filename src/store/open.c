@@ -56,9 +56,7 @@ const struct sp_unit_segment *sp_listing_find(const struct sp_listing *listing, 
     return NULL;
 }
 
-/* The newest generation of a segment. */
-static const struct sp_unit_segment *newest_generation(const struct sp_listing *listing,
-                                                       uint64_t segment)
+const struct sp_unit_segment *sp_listing_newest(const struct sp_listing *listing, uint64_t segment)
 {
     size_t low = 0, high = listing->count;
     while (low < high) {
@@ -192,10 +190,10 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
 
 /* Reads head and trailer of a segment from whichever unit has them. */
 static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listing *listings,
-                                      const struct sp_log_end *end, struct sp_volume_segment *ret,
-                                      struct sp_segment_head *ret_head)
+                                      const struct sp_log_end *end, struct sp_volume_segment *ret)
 {
     uint8_t block[SP_BLOCK_BYTES];
+    struct sp_segment_head head;
     bool have_head = false;
     struct sp_volume_segment s = {.segment = end->segment,
                                   .generation = end->generation,
@@ -203,7 +201,7 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
                                   .data_blocks = end->blocks,
                                   .last_lsn = end->lsn};
     for (uint32_t i = 0; i < v->members_count; i++) {
-        const struct sp_unit_segment *file = newest_generation(&listings[i], end->segment);
+        const struct sp_unit_segment *file = sp_listing_newest(&listings[i], end->segment);
         if (file && file->generation > s.generation)
             s.generation = file->generation;
     }
@@ -216,9 +214,8 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
             continue;
         if (!have_head &&
             unit->ops->read(unit, s.segment, s.generation, 0, block, 1, NULL) == SP_OK &&
-            sp_segment_head_read(block, ret_head) == SP_OK &&
-            sp_uuid_eq(&ret_head->volume, &v->id) && ret_head->segment == s.segment &&
-            ret_head->epoch_id == end->epoch_id)
+            sp_segment_head_read(block, &head) == SP_OK && sp_uuid_eq(&head.volume, &v->id) &&
+            head.segment == s.segment && head.epoch_id == end->epoch_id)
             have_head = true;
         if (!s.sealed &&
             unit->ops->read(unit, s.segment, s.generation, file->blocks - 1, block, 1, NULL) ==
@@ -235,7 +232,8 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
     }
     if (!have_head)
         return SP_NOT_FOUND;
-    s.first_lsn = ret_head->next_lsn;
+    s.first_lsn = head.next_lsn;
+    s.previous = head.previous;
     *ret = s;
     return SP_OK;
 }
@@ -284,11 +282,14 @@ static enum sp_status list_segments(struct sp_volume *v, const struct sp_listing
 {
     struct sp_log_end end = v->end;
     enum sp_status status = SP_OK;
+    struct sp_read read = {0};
+    bool remembers = v->index && sp_read_begin(v->index, &read) == SP_OK;
     while (end.segment && status == SP_OK) {
         struct sp_volume_segment segment;
-        struct sp_segment_head head;
-        status = look_at_segment(v, listings, &end, &segment, &head);
+        if (!remembers || sp_segments_recall(v, &read, listings, &end, &segment) != SP_OK)
+            status = look_at_segment(v, listings, &end, &segment);
         if (status != SP_OK) {
+            sp_read_end(&read);
             sp_error_set(error, SP_UNAVAILABLE, v->name,
                          "segment %" PRIu64 ", which holds LSNs up to %" PRIu64
                          ", is on no unit that is here",
@@ -299,11 +300,14 @@ static enum sp_status list_segments(struct sp_volume *v, const struct sp_listing
             return SP_UNAVAILABLE;
         }
         status = sp_volume_add_segment(v, &segment);
-        if (head.previous.segment >= end.segment)
+        if (segment.previous.segment >= end.segment) {
+            sp_read_end(&read);
             return sp_error_set(error, SP_CORRUPT, v->name,
                                 "segment %" PRIu64 " names no earlier predecessor", end.segment);
-        end = head.previous;
+        }
+        end = segment.previous;
     }
+    sp_read_end(&read);
     for (size_t i = 0, k = v->segments_count; status == SP_OK && i + 1 < k--; i++) {
         struct sp_volume_segment swap = v->segments[i];
         v->segments[i] = v->segments[k];
@@ -434,14 +438,15 @@ static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *
 {
     struct sp_listing listings[SP_VOLUME_UNITS_MAX] = {{0}};
     struct sp_index_start index;
-    enum sp_status status = find_log(v, listings, error);
+    enum sp_status status = sp_volume_open_index(v, config, &index, error);
+    if (status == SP_OK)
+        status = find_log(v, listings, error);
     for (uint32_t i = 0; i < v->members_count; i++)
         free(listings[i].list);
     if (status != SP_OK)
         return status;
     say_states(v);
-    status = sp_volume_open_index(v, config->index_path, config->index_map_bytes,
-                                  config->index_rebuild, &index, error);
+    status = sp_volume_place_index(v, &index, error);
     if (status == SP_OK)
         status = begin_writing(v, error);
     return status == SP_OK ? sp_volume_roll_index(v, &index, error) : status;

@@ -367,23 +367,36 @@ static enum sp_status replay(struct sp_volume *v, size_t first, uint64_t lsn,
     return status;
 }
 
-enum sp_status sp_volume_open_index(struct sp_volume *v, const char *path, size_t map_bytes,
-                                    bool rebuild, struct sp_index_start *ret_start,
-                                    struct sp_error *error)
+enum sp_status sp_volume_open_index(struct sp_volume *v, const struct sp_volume_config *config,
+                                    struct sp_index_start *ret_start, struct sp_error *error)
 {
-    bool fresh = false;
-    *ret_start = (struct sp_index_start){.path = path, .map_bytes = map_bytes};
-    enum sp_status status = rebuild ? sp_index_destroy(path, error) : SP_OK;
-    if (status == SP_OK)
-        status = sp_index_open(path, map_bytes, &v->index, &fresh, error);
-    if (status == SP_NO_SPACE || (rebuild && status != SP_OK))
+    *ret_start = (struct sp_index_start){.path = config->index_path,
+                                         .map_bytes = config->index_map_bytes,
+                                         .rebuild = config->index_rebuild};
+    if (config->index_rebuild)
+        return SP_OK; /* it is of no use, and destroyed once the log is found */
+    enum sp_status status = sp_index_open(config->index_path, config->index_map_bytes, &v->index,
+                                          &ret_start->again, error);
+    /* What is damaged is not worth an error: it is made again. */
+    ret_start->again |= status != SP_OK;
+    return status == SP_NO_SPACE ? status : SP_OK;
+}
+
+enum sp_status sp_volume_place_index(struct sp_volume *v, struct sp_index_start *start,
+                                     struct sp_error *error)
+{
+    enum sp_status status = SP_OK;
+    if (start->rebuild)
+        status = sp_index_destroy(start->path, error);
+    if (status == SP_OK && start->rebuild)
+        status = sp_index_open(start->path, start->map_bytes, &v->index, &start->again, error);
+    if (status != SP_OK)
         return status;
-    if (status == SP_OK && !fresh)
-        status = index_stands(v, &ret_start->segment, &ret_start->lsn, error);
+    if (!start->again)
+        status = index_stands(v, &start->segment, &start->lsn, error);
     if (status == SP_UNAVAILABLE)
         return status;
-    /* What is damaged is not worth an error: it is made again. */
-    ret_start->again = fresh || status != SP_OK;
+    start->again |= status != SP_OK;
     return SP_OK;
 }
 
@@ -394,22 +407,46 @@ static enum sp_status make_again(struct sp_volume *v, const struct sp_index_star
     sp_log(SP_LOG_INFO, "index.rebuild", "volume=%s segments=%zu", v->name, v->segments_count);
     sp_index_close(v->index, false);
     v->index = NULL;
+    for (size_t i = 0; i < v->segments_count; i++)
+        v->segments[i].known = false;
     enum sp_status status = sp_index_destroy(start->path, error);
     if (status == SP_OK)
         status = sp_index_open(start->path, start->map_bytes, &v->index, &fresh, error);
     return status == SP_OK ? replay(v, 0, 0, error) : status;
 }
 
+/* What is known of the segments by now, so that the next start need not read it. */
+static enum sp_status remember_segments(struct sp_volume *v, struct sp_error *error)
+{
+    size_t unknown = 0;
+    for (size_t i = 0; i + 1 < v->segments_count; i++)
+        unknown += v->segments[i].sealed && !v->segments[i].known;
+    if (unknown == 0)
+        return SP_OK;
+    enum sp_status status = sp_apply_begin(v->index, true, &v->apply);
+    if (status == SP_OK) {
+        struct sp_log_end end = v->apply.position.end;
+        status = sp_segments_remember(v, true);
+        if (status == SP_OK)
+            status = sp_apply_commit(&v->apply, &end);
+        else
+            sp_apply_abort(&v->apply);
+    }
+    return status == SP_OK ? SP_OK
+                           : sp_error_set(error, status, "index", "it cannot be written: %s",
+                                          sp_status_name(status));
+}
+
 enum sp_status sp_volume_roll_index(struct sp_volume *v, const struct sp_index_start *start,
                                     struct sp_error *error)
 {
-    if (start->again)
-        return make_again(v, start, error);
-    enum sp_status status = replay(v, start->segment, start->lsn, error);
-    if (status == SP_OK || status == SP_NO_SPACE || status == SP_NO_MEMORY)
-        return status;
-    sp_log(SP_LOG_WARN, "index.damaged", "volume=%s why=\"%s\"", v->name, error->why);
-    return make_again(v, start, error);
+    enum sp_status status =
+        start->again ? make_again(v, start, error) : replay(v, start->segment, start->lsn, error);
+    if (status != SP_OK && !start->again && status != SP_NO_SPACE && status != SP_NO_MEMORY) {
+        sp_log(SP_LOG_WARN, "index.damaged", "volume=%s why=\"%s\"", v->name, error->why);
+        status = make_again(v, start, error);
+    }
+    return status == SP_OK ? remember_segments(v, error) : status;
 }
 
 enum sp_status sp_volume_rebuild_footer(struct sp_volume *v,

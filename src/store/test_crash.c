@@ -167,8 +167,10 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "--step") == 0)
             step = strtoull(argv[i + 1], NULL, 10);
     }
-    char template[] = "/tmp/sternpost-crash-XXXXXX";
-    index_path = mkdtemp(template);
+    char memory[] = "/dev/shm/sternpost-crash-XXXXXX", disk[] = "/tmp/sternpost-crash-XXXXXX";
+    index_path = mkdtemp(memory); /* where syncs are fast, if there is room */
+    if (!index_path)
+        index_path = mkdtemp(disk);
     sp_assert(index_path);
     sp_log_set_level(SP_LOG_ERROR + 1);
     uint64_t operations = one_run(0, SP_SIM_ALL, false, false), runs = 0;

@@ -314,6 +314,39 @@ static void test_empty_segment(void **state)
     }
 }
 
+/* A start reads the heads of those segments only that the index does not remember; and what it
+ * remembers of one whose files are gone counts for nothing. */
+static void test_segments_are_remembered(void **state)
+{
+    (void)state;
+    for (int gone = 0; gone < 2; gone++) {
+        struct bench *b = bench_begin(64U << 10, 60);
+        struct sp_volume_status status;
+        sp_volume_status(b->volume, &status);
+        assert_true(status.segments > 5);
+        bench_stop(b);
+        for (uint32_t disk = 0; disk < 2 && !gone; disk++)
+            rot(b, disk, 3, 0);
+        for (uint32_t disk = 0; disk < 2 && gone; disk++) {
+            struct sp_unit *unit;
+            assert_int_equal(sp_sim_unit_open(b->world, disk, "x", &unit, &error), SP_OK);
+            assert_int_equal(unit->ops->remove(unit, 3, 0, &error), SP_OK);
+            unit->ops->close(unit);
+        }
+        sp_sim_restart(b->world);
+        if (!gone) {
+            assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+            model_check(b->volume, &b->model, NULL, 0);
+            assert_int_equal(bench_deliver(b), SP_OK);
+            bench_stop(b);
+            assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+        }
+        assert_int_equal(bench_open(b, 0, false, &error), SP_UNAVAILABLE);
+        assert_non_null(strstr(error.why, "segment 3,"));
+        bench_end(b);
+    }
+}
+
 static int tests(void)
 {
     const struct CMUnitTest list[] = {
@@ -329,6 +362,7 @@ static int tests(void)
         cmocka_unit_test(test_spare_comes_back),
         cmocka_unit_test(test_unit_and_its_copy),
         cmocka_unit_test(test_empty_segment),
+        cmocka_unit_test(test_segments_are_remembered),
     };
     return cmocka_run_group_tests(list, NULL, NULL);
 }

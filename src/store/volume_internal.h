@@ -4,6 +4,7 @@
  *   last_segment.c  where the log ends, from what its replicas have; mending it
  *   log.c      the writer: epochs, segments, batches onto the replicas, ejecting and recruiting
  *   commit.c   the committer: queue, plans, group commit, the watch on units
+ *   segments.c what a start need not read again of the segments
  *   replay.c   segments into the index
  *   read.c     message bytes, verified
  *
@@ -59,6 +60,8 @@ struct sp_volume_segment {
     struct sp_digest digest;
     uint32_t footer_blocks; /* of a sealed one */
     bool sealed;
+    bool known;                 /* the index remembers it (segments.c) */
+    struct sp_log_end previous; /* as its head says: where the one before it ends */
 };
 
 struct sp_touched_set; /* mailboxes, each once */
@@ -212,6 +215,8 @@ struct sp_listing {
 /* NULL: the unit does not have it. */
 const struct sp_unit_segment *sp_listing_find(const struct sp_listing *listing, uint64_t segment,
                                               uint32_t generation);
+/* The newest generation of a segment that it has. */
+const struct sp_unit_segment *sp_listing_newest(const struct sp_listing *listing, uint64_t segment);
 
 struct sp_replica {
     struct sp_volume_member *member;
@@ -308,6 +313,26 @@ enum sp_status sp_touched_set_add(struct sp_touched_set *set,
 size_t sp_touched_set_count(const struct sp_touched_set *set);
 const struct sp_touched *sp_touched_set_at(const struct sp_touched_set *set, size_t i);
 
+/* ---- segments.c ---- */
+
+/* Sealed segments never change, so a start reads head and trailer only of those that the index does
+ * not remember. A row is keyed by the segment's number, and says where the segment ends in the
+ * words of its successor's head, what look_at_segment found of it, and where its predecessor ends.
+ * It counts only if
+ *
+ *   - its end is exactly the one asked for, epoch and chain value included: that one comes from the
+ *     newest head, which was read, or from a row that was proven like this. The chain value hangs
+ * on every block before it, so the history is the same;
+ *   - no unit has a newer generation of it, and at least one has its file in its full length.
+ *
+ * So with an index that is old, or another's, or wrong, the heads are read as ever. */
+enum sp_status sp_segments_recall(struct sp_volume *v, struct sp_read *read,
+                                  const struct sp_listing *listings, const struct sp_log_end *end,
+                                  struct sp_volume_segment *ret) SP_MUST_USE;
+/* In the transaction of v->apply: those that were sealed since. all: looks at every one, and not
+ * only at the newest. */
+enum sp_status sp_segments_remember(struct sp_volume *v, bool all) SP_MUST_USE;
+
 /* ---- replay.c ---- */
 
 /* Whether it is the segment's block `index`: a block of its data, or of its footer behind them. */
@@ -327,18 +352,23 @@ enum sp_status sp_volume_read_twins(struct sp_volume *v, const struct sp_volume_
 /* Whether it is a sound block, but not the segment's block `index`. */
 bool sp_volume_is_misdirected(const struct sp_volume *v, const struct sp_volume_segment *segment,
                               uint32_t index, const uint8_t *block);
-/* Opens the index and finds how far it has come. Before a new epoch begins: SP_UNAVAILABLE: it has
- * seen records that no unit which is here has, so that something acknowledged would be lost. */
 struct sp_index_start {
     const char *path;
     size_t map_bytes;
+    bool rebuild;
     bool again; /* it is of no use: it is made again */
     size_t segment;
     uint64_t lsn;
 };
-enum sp_status sp_volume_open_index(struct sp_volume *v, const char *path, size_t map_bytes,
-                                    bool rebuild, struct sp_index_start *ret_start,
+/* Opens the index, before the log is looked for: it remembers segments. One that is damaged stays
+ * NULL. SP_NO_SPACE. */
+enum sp_status sp_volume_open_index(struct sp_volume *v, const struct sp_volume_config *config,
+                                    struct sp_index_start *ret_start,
                                     struct sp_error *error) SP_MUST_USE;
+/* Finds how far it has come, before a new epoch begins. SP_UNAVAILABLE: it has seen records that no
+ * unit which is here has, so that something acknowledged would be lost. */
+enum sp_status sp_volume_place_index(struct sp_volume *v, struct sp_index_start *start,
+                                     struct sp_error *error) SP_MUST_USE;
 /* Brings it to v->end. */
 enum sp_status sp_volume_roll_index(struct sp_volume *v, const struct sp_index_start *start,
                                     struct sp_error *error) SP_MUST_USE;
