@@ -98,7 +98,8 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
     m->unit = unit;
     m->id = unit->id;
     snprintf(m->domain, sizeof m->domain, "%s", unit->domain);
-    m->state = m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE;
+    sp_member_set_state(m, m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE);
+    m->until_lsn = UINT64_MAX;
     m->why[0] = '\0';
     m->vote_damaged = m->suspect = m->unanswered = false;
     m->vouched = vouched;
@@ -130,7 +131,7 @@ static enum sp_status carry_out(struct sp_volume *v, const struct sp_add_unit *a
     if (status != SP_OK) {
         pthread_mutex_lock(&v->lock);
         if (!m->unit)
-            m->state = SP_UNIT_ABSENT;
+            sp_member_set_state(m, SP_UNIT_ABSENT);
         snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, error->why);
         pthread_mutex_unlock(&v->lock);
         return status;

@@ -445,6 +445,7 @@ static struct sp_commit *take(struct sp_volume *v)
         if (!v->queue_first)
             v->queue_last = NULL;
         v->queue_bytes -= commit->weight_bytes;
+        v->queue_commits--;
     }
     pthread_mutex_unlock(&v->lock);
     return commit;
@@ -541,11 +542,14 @@ static void answer(struct sp_volume *v, struct sp_commit *first, enum sp_status 
         snprintf(why, sizeof why, "%s", v->why_not[0] ? v->why_not : sp_status_name(batch_status));
         pthread_mutex_unlock(&v->lock);
     }
+    uint64_t now_us = sp_now_us();
     while (first) {
         struct sp_commit *commit = first;
         first = commit->next;
         enum sp_status status = commit->status == SP_OK ? batch_status : commit->status;
         v->commits += status == SP_OK;
+        if (status == SP_OK)
+            sp_histogram_record(&v->commit_us, now_us - commit->queued_us, now_us / 1000);
         commit->done(commit, status, status == batch_status ? why : "");
     }
 }
@@ -611,6 +615,10 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
         if (!v->index_failed && !SP_BREAK(lsn_gap))
             v->next_lsn = lsn_before;
     }
+    if (status == SP_OK && v->batch.records) {
+        sp_histogram_record(&v->batch_commits, plans, sp_now_ms());
+        sp_histogram_record(&v->batch_bytes, v->batch.stream_bytes, sp_now_ms());
+    }
     housekeeping_end(v, &due, status == SP_OK);
     sp_buf_release(&plan.buf);
     sp_arena_release(&plan.arena);
@@ -623,7 +631,7 @@ static void set_state(struct sp_volume *v, struct sp_volume_member *m, enum sp_u
                       const char *why)
 {
     pthread_mutex_lock(&v->lock);
-    m->state = state;
+    sp_member_set_state(m, state);
     snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, why);
     pthread_mutex_unlock(&v->lock);
 }
@@ -786,6 +794,7 @@ void sp_volume_submit(struct sp_volume *v, struct sp_commit *commit)
 {
     commit->next = NULL;
     commit->status = SP_OK;
+    commit->queued_us = sp_now_us();
     pthread_mutex_lock(&v->lock);
     bool full = v->queue_first && v->queue_bytes + commit->weight_bytes > v->queue_bytes_max;
     bool refused = full || v->stopping;
@@ -797,6 +806,7 @@ void sp_volume_submit(struct sp_volume *v, struct sp_commit *commit)
             v->queue_first = commit;
         v->queue_last = commit;
         v->queue_bytes += commit->weight_bytes;
+        v->queue_commits++;
         if (idle)
             pthread_cond_signal(&v->wake);
     }

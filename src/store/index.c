@@ -682,3 +682,13 @@ enum sp_status sp_index_expunged(struct sp_read *read, const struct sp_uuid *acc
     mdb_cursor_close(cursor);
     return rc && rc != MDB_NOTFOUND ? sp_mdb_status(rc) : status;
 }
+
+void sp_index_bytes(struct sp_index *index, uint64_t *ret_used, uint64_t *ret_most)
+{
+    MDB_envinfo info = {0};
+    MDB_stat stat = {0};
+    if (mdb_env_info(index->env, &info) || mdb_env_stat(index->env, &stat))
+        return;
+    *ret_used = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+    *ret_most = info.me_mapsize;
+}

@@ -197,6 +197,8 @@ void sp_index_close(struct sp_index *index, bool clean);
  * the disk and never will be, and the index must not be written to any more. */
 enum sp_status sp_index_checkpoint(struct sp_index *index, uint64_t log_bytes,
                                    bool background) SP_MUST_USE;
+/* Bytes it uses of its file, and may use at most. */
+void sp_index_bytes(struct sp_index *index, uint64_t *ret_used, uint64_t *ret_most);
 /* Deletes the files of an index that is not open. */
 enum sp_status sp_index_destroy(const char *path, struct sp_error *error) SP_MUST_USE;
 

@@ -103,7 +103,8 @@ void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const ch
 {
     char quoted[300];
     pthread_mutex_lock(&v->lock);
-    member->state = SP_UNIT_EJECTED;
+    sp_member_set_state(member, SP_UNIT_EJECTED);
+    member->until_lsn = v->end.lsn;
     member->suspect = true;
     snprintf(member->why, sizeof member->why, "%s", why);
     pthread_mutex_unlock(&v->lock);
@@ -122,7 +123,8 @@ void sp_log_recruit(struct sp_volume *v)
         if (m->state != SP_UNIT_SPARE || !m->unit || m->unit->ops->check(m->unit, &error) != SP_OK)
             continue;
         pthread_mutex_lock(&v->lock);
-        m->state = SP_UNIT_REPLICA;
+        sp_member_set_state(m, SP_UNIT_REPLICA);
+        m->until_lsn = UINT64_MAX;
         m->from_lsn = SP_BREAK(recruit_has_all) ? 1 : v->end.lsn + 1;
         m->lacks = SP_BREAK(recruit_has_all) ? 0 : v->segments_count;
         m->tended = 0;

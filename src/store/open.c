@@ -503,7 +503,8 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
                    : u->witness ? SP_UNIT_WITNESS
                    : u->spare   ? SP_UNIT_SPARE
                                 : SP_UNIT_REPLICA;
-        m->from_lsn = UINT64_MAX;
+        m->from_lsn = m->until_lsn = UINT64_MAX;
+        m->since_ns = sp_wall_ns();
         v->replicas_wanted += !u->spare && !u->witness;
         if (u->unit) {
             m->id = u->unit->id;
@@ -676,5 +677,6 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
                 SP_OK)
             status.units[i].free_bytes = 0;
     pthread_rwlock_unlock(&v->units_lock);
+    sp_status_fill(v, &status);
     *ret_status = status;
 }

@@ -223,6 +223,7 @@ static void resilver(struct sp_volume *v, struct sp_volume_member *m, uint64_t n
         return;
     }
     m->tended += slice.count;
+    sp_resilver_rate(v, m, (uint64_t)slice.count * SP_BLOCK_BYTES, now);
     if (m->tended == total)
         has_segment(v, m);
 }

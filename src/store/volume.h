@@ -80,6 +80,7 @@ struct sp_commit {
     size_t weight_bytes;    /* about what it holds in memory: limits the queue */
     struct sp_commit *next; /* the volume's while it waits */
     enum sp_status status;  /* likewise */
+    uint64_t queued_us;     /* likewise */
 };
 /* Never blocks. The queue being full is answered through done with SP_UNAVAILABLE, at once. */
 void sp_volume_submit(struct sp_volume *volume, struct sp_commit *commit);
@@ -151,7 +152,14 @@ struct sp_volume_unit_status {
     char why[256];
     uint64_t free_bytes;
     uint32_t lacks_segments; /* of a replica: still to be brought to it */
-    uint64_t scrubbed_ns;    /* when a scrub had last read all of its copies; 0: never */
+    uint64_t
+        since_ns; /* when it became what it is; or when the volume was opened, if it was before */
+    uint64_t lsn_first, lsn_last;   /* what it holds for certain; 0, 0: nothing is certain */
+    uint64_t lacks_bytes;           /* of the segments that it lacks */
+    uint64_t resilver_rate;         /* bytes a second, of late; 0: it is not being resilvered */
+    uint64_t writes, bytes_written; /* made durable, since the unit was opened */
+    struct sp_recent write_us;      /* how long these took, of late */
+    uint64_t scrubbed_ns;           /* when a scrub had last read all of its copies; 0: never */
     struct sp_unit_counts counts;
 };
 struct sp_volume_status {
@@ -162,6 +170,9 @@ struct sp_volume_status {
     bool deferring;
     bool shared_domain;
     uint64_t commits, batches, bytes;          /* since open */
+    uint64_t queue_commits, queue_bytes;       /* that wait now */
+    struct sp_recent commit_us;                /* from submit to answer, of late */
+    uint64_t index_bytes, index_map_bytes;     /* used, and the most it may use */
     uint64_t blocks_bad;                       /* failed verification and served from a twin */
     uint64_t blocks_misdirected;               /* found by reads and scrubs */
     uint64_t blocks_mended, blocks_unmendable; /* after a read, and by scrubbing */
@@ -176,10 +187,25 @@ struct sp_volume_status {
     uint64_t scrub_max_age_s;   /* 0: it is never overdue */
     bool scrub_overdue;
     uint64_t ejections, recruits;
+    char why[256]; /* it defers */
     struct sp_volume_unit_status units[SP_VOLUME_UNITS_MAX];
     uint32_t units_count;
 };
 void sp_volume_status(struct sp_volume *volume, struct sp_volume_status *ret_status);
+/* How long and how large, since the volume was opened. SP_OF_UNIT_WRITE_US: of units[unit] of the
+ * status; false: it is not there. */
+enum sp_volume_distribution {
+    SP_OF_COMMIT_US,
+    SP_OF_BATCH_COMMITS,
+    SP_OF_BATCH_BYTES,
+    SP_OF_UNIT_WRITE_US
+};
+bool sp_volume_totals(struct sp_volume *volume, enum sp_volume_distribution which, uint32_t unit,
+                      struct sp_totals *ret_totals);
+/* The vote that units[unit] of the status keeps: what it promised, and which epoch it accepted (0:
+ * none). Reads it from the unit. SP_NOT_FOUND: the unit is not there; SP_CORRUPT, SP_IO. */
+enum sp_status sp_volume_unit_vote(struct sp_volume *volume, uint32_t unit, uint64_t *ret_promised,
+                                   uint32_t *ret_accepted, struct sp_error *error) SP_MUST_USE;
 /* Takes a unit back that is out (ejected, stale, absent), or a new one in, in the place of the
  * configuration that `name` names; it is a spare then, or a replica where one is wanted. `open`
  * opens it, on the committer's thread. Waits. SP_NOT_FOUND, SP_EXISTS (it is in use), SP_CONFLICT

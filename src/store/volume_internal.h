@@ -10,6 +10,7 @@
  *
  *   tend.c     resilvering, scrubbing
  *   repair.c   mending what readers found bad
+ *   status.c   what can be seen of it from outside
  *   scrub_state.c  what a restart must not forget of the scrub
  *   add_unit.c taking a unit back
  *
@@ -43,7 +44,11 @@ struct sp_volume_member {
     uint64_t from_lsn;   /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
     size_t lacks;    /* of a replica: so many of the first segments are still to be brought to it */
     uint32_t tended; /* blocks of the last of these that it has */
-    uint64_t paused_ms;   /* until when it is left alone, for want of room */
+    uint64_t paused_ms; /* until when it is left alone, for want of room */
+    uint64_t since_ns;  /* when it took its state */
+    uint64_t until_lsn; /* it was ejected when the log ended there; UINT64_MAX: it was not */
+    uint64_t window_ms, window_bytes; /* resilvered since then: its rate */
+    uint64_t resilver_rate;
     uint64_t scrubbed_ns; /* when all of its copies had last been read; 0: never */
     char why[256];
     _Atomic uint64_t blocks_bad, blocks_misdirected, blocks_served; /* as in sp_unit_counts */
@@ -141,6 +146,8 @@ struct sp_volume {
     bool thread_running, stopping;
     struct sp_commit *queue_first, *queue_last;
     size_t queue_bytes;
+    uint64_t queue_commits;
+    struct sp_histogram commit_us, batch_commits, batch_bytes; /* recorded by the committer */
     uint64_t checked_ms;
 
     void (*notify)(void *context, const struct sp_uuid *account, uint32_t mailbox);
@@ -295,6 +302,16 @@ void sp_scrub_save(struct sp_volume *v);
 uint64_t sp_scrub_age_s(const struct sp_volume *v, uint64_t wall_ns);
 /* Saves from time to time; warns once a day when the scrub is overdue. */
 void sp_scrub_watch(struct sp_volume *v, uint64_t now);
+
+/* ---- status.c ---- */
+
+/* A member's state changes: since when. Under lock. */
+void sp_member_set_state(struct sp_volume_member *m, enum sp_unit_state state);
+/* The parts of sp_volume_status that are about each unit, and about rates. */
+void sp_status_fill(struct sp_volume *v, struct sp_volume_status *status);
+/* So much was brought to a member: how fast that goes. The committer's thread. */
+void sp_resilver_rate(struct sp_volume *v, struct sp_volume_member *m, uint64_t bytes,
+                      uint64_t now_ms);
 
 /* ---- repair.c ---- */
 

@@ -1,3 +1,4 @@
+#include "base/time.h"
 #include "unit/dir_internal.h"
 
 #include <errno.h>
@@ -17,7 +18,11 @@ static void *work(void *argument)
         struct sp_dir_job job = dir->job;
         struct sp_error error = {0};
         pthread_mutex_unlock(&dir->lock);
+        uint64_t begun_us = sp_now_us();
         enum sp_status status = sp_dir_run(dir, &job, &error);
+        uint64_t ended_us = sp_now_us();
+        if (job.kind == SP_DIR_WRITE && status == SP_OK)
+            sp_unit_wrote(&dir->unit, job.len, ended_us - begun_us, ended_us / 1000);
         pthread_mutex_lock(&dir->lock);
         if (dir->abandoned) {
             pthread_mutex_unlock(&dir->lock);

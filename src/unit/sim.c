@@ -347,6 +347,8 @@ static enum sp_status wait_write(struct sp_unit *unit, uint32_t timeout_ms, stru
         status = end_change(u, u->status);
         if (status != SP_OK && error)
             *error = u->error;
+        if (status == SP_OK)
+            sp_unit_wrote(unit, u->written.len, 1, sp_now_ms());
         u->write_under_way = false;
         sp_assert(sp_crc32c(0, u->written) == u->written_crc);
     } else {

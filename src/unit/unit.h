@@ -27,6 +27,7 @@
 #ifndef SP_UNIT_UNIT_H
 #define SP_UNIT_UNIT_H
 
+#include "base/histogram.h"
 #include "base/uuid.h"
 
 #define SP_UNIT_BLOCK_BYTES 4096U
@@ -83,6 +84,13 @@ struct sp_unit_ops {
     void (*close)(struct sp_unit *unit);
 };
 
+/* What was written, since the unit was opened. A write counts when it is durable; each has a sync
+ * of its own. Kept by the unit, read by any thread. */
+struct sp_unit_writes {
+    _Atomic uint64_t count, bytes;
+    struct sp_histogram us; /* from when the unit begins with it until it is durable */
+};
+
 /* What every kind begins with. */
 struct sp_unit {
     const struct sp_unit_ops *ops;
@@ -90,6 +98,15 @@ struct sp_unit {
     struct sp_uuid id;
     struct sp_uuid volume;           /* which it was initialised for */
     char domain[SP_UNIT_DOMAIN_MAX]; /* discovered failure domain: "dev 8:1" */
+    struct sp_unit_writes writes;
 };
+
+/* For the kinds: a write became durable. */
+static inline void sp_unit_wrote(struct sp_unit *unit, uint64_t bytes, uint64_t us, uint64_t now_ms)
+{
+    atomic_fetch_add_explicit(&unit->writes.count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&unit->writes.bytes, bytes, memory_order_relaxed);
+    sp_histogram_record(&unit->writes.us, us, now_ms);
+}
 
 #endif
