@@ -1,10 +1,17 @@
 /* Structured log lines (logfmt) on stderr: `time=... level=info event=unit.eject unit=a segment=12
  * why="..."`. One line a call, written whole. Values are quoted where they need it. Secrets and
- * bodies never go in. */
+ * bodies never go in. docs/log-events.md lists the events.
+ *
+ * Warnings and errors that say the same again and again (but for numbers) are limited: of those
+ * that agree in event, volume, unit and words, SP_LOG_BURST are written, then one every
+ * SP_LOG_AGAIN_S, with repeated=N: how many were left out before it. */
 #ifndef SP_BASE_LOG_H
 #define SP_BASE_LOG_H
 
 #include "base/slice.h"
+
+#define SP_LOG_BURST   20U
+#define SP_LOG_AGAIN_S 600U
 
 enum sp_log_level { SP_LOG_DEBUG, SP_LOG_INFO, SP_LOG_WARN, SP_LOG_ERROR };
 
@@ -14,6 +21,12 @@ void sp_log_set_level(enum sp_log_level level);
  * %s of sp_log_quote where they may hold spaces. Example: sp_log(SP_LOG_WARN, "unit.eject",
  * "unit=%s lsn=%" PRIu64, name, lsn) */
 void sp_log(enum sp_log_level level, const char *event, const char *format, ...) SP_PRINTF(3, 4);
+/* Whether a line is to be written, by what was said above; *ret_repeated: how many like it were
+ * left out before it. For sp_log and tests. */
+bool sp_log_limit(const char *event, const char *text, uint64_t now_ms, uint32_t *ret_repeated);
+/* Lines written at a level, since the beginning; and those that were left out. */
+uint64_t sp_log_lines(enum sp_log_level level);
+uint64_t sp_log_left_out(void);
 /* Quotes a value for logfmt into ret_text (always NUL-terminated, cut to fit); returns ret_text. */
 const char *sp_log_quote(struct sp_slice value, char *ret_text, size_t size);
 

@@ -541,6 +541,43 @@ static void test_log_quote(void **state)
     }
 }
 
+static void test_log_limit(void **state)
+{
+    (void)state;
+    uint32_t repeated = 0, written = 0;
+    uint64_t now = 1000000;
+    /* A unit that fails every two seconds for a day. */
+    for (uint32_t i = 0; i < 43200; i++, now += 2000) {
+        char text[80];
+        snprintf(text, sizeof text, "unit=a segment=%u blocks=%u-%u why=\"no \\\"room\\\"\"", i, i,
+                 i + 7);
+        written += sp_log_limit("test.fails", text, now, &repeated);
+    }
+    assert_in_range(written, SP_LOG_BURST + 100, SP_LOG_BURST + 150);
+    assert_in_range(repeated, 290, 310);
+    /* Another unit, another reason, another event is another matter. */
+    static const char *const others[] = {
+        "unit=b segment=1 blocks=1-7 why=\"no \\\"room\\\"\"",
+        "unit=1 segment=1 blocks=1-7 why=\"no \\\"room\\\"\"",
+        "unit=2 segment=1 blocks=1-7 why=\"no \\\"room\\\"\"",
+        "unit=a segment=1 blocks=1-7 why=\"gone\"",
+        "unit=a segment=1 blocks=1-7",
+        "unit=a segment=x blocks=1-7 why=\"no \\\"room\\\"\"",
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_true(sp_log_limit("test.fails", others[i], now, &repeated));
+        assert_int_equal(repeated, 0);
+    }
+    assert_true(sp_log_limit("test.other", "unit=a segment=1", now, &repeated));
+    /* What comes now and then is never left out. */
+    for (uint32_t i = 0; i < 200; i++, now += 60000)
+        assert_true(sp_log_limit("test.seldom", "unit=a", now, &repeated));
+    /* Bad text harms nobody. */
+    static const char *const odd[] = {"", "=", "==", "a=\"", "a=\"\\", "\"", "a=b=c", " = = "};
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++)
+        assert_true(sp_log_limit("test.odd", odd[i], now, &repeated));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -561,6 +598,7 @@ int main(void)
         cmocka_unit_test(test_civil),
         cmocka_unit_test(test_clocks),
         cmocka_unit_test(test_error),
+        cmocka_unit_test(test_log_limit),
         cmocka_unit_test(test_log_quote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
