@@ -28,7 +28,8 @@ LAYERS = {
     "mail": {"mail", "store", "unit", "format", "mime", "base"},
     "proto": {"proto", "mail/request.h", "mime", "base"},
     "net": {"net", "proto", "mail", "base"},
-    "cmd": {"cmd", "net", "proto", "mail", "store", "recover", "unit", "format", "mime", "base"},
+    "web": {"web", "net", "proto", "mail", "store", "unit", "format", "mime", "base"},
+    "cmd": {"cmd", "web", "net", "proto", "mail", "store", "recover", "unit", "format", "mime", "base"},
 }
 
 # These do no I/O, read no clock and know no thread (their tests may).

@@ -29,6 +29,7 @@ enum kind {
     MAIL_ADDRESS,
     PATH,
     LISTENERS, /* offset: the protocol */
+    METRICS,
     SIZE,
     COUNT,       /* uint32_t */
     DURATION_MS, /* uint32_t */
@@ -66,6 +67,8 @@ static const struct key keys[] = {
     {IN_LISTEN, "pop3s", LISTENERS, SP_PROTOCOL_POP3S, 0, 0},
     {IN_LISTEN, "http", LISTENERS, SP_PROTOCOL_HTTP, 0, 0},
     {IN_LISTEN, "https", LISTENERS, SP_PROTOCOL_HTTPS, 0, 0},
+    {IN_LISTEN, "metrics", METRICS, CONFIG(metrics), 0, 0},
+    {IN_LISTEN, "metrics_anywhere", YES_NO, CONFIG(metrics_anywhere), 0, 0},
     {IN_TLS, "cert", PATH, CONFIG(tls_cert), 0, 0},
     {IN_TLS, "key", PATH, CONFIG(tls_key), 0, 0},
     {IN_LIMITS, "message_bytes_max", SIZE, CONFIG(message_bytes_max), 65536,
@@ -88,6 +91,7 @@ static const struct key keys[] = {
     {IN_VOLUME, "unit_timeout", DURATION_MS, VOLUME(unit_timeout_ms), 100, 600000},
     {IN_VOLUME, "resilver_rate", SIZE, VOLUME(resilver_rate), 1U << 20, 1ULL << 40},
     {IN_VOLUME, "scrub_rate", SIZE, VOLUME(scrub_rate), 0, 1ULL << 40},
+    {IN_VOLUME, "scrub_max_age", DURATION_S, VOLUME(scrub_max_age_s), 0, 100ULL * 366 * 86400},
     {IN_VOLUME, "hold", DURATION_S, VOLUME(hold_s), 0, 100ULL * 366 * 86400},
     {IN_VOLUME, "allow_shared_domain", YES_NO, VOLUME(allow_shared_domain), 0, 0},
 };
@@ -279,6 +283,33 @@ static void listeners_add(struct parser *p, const struct key *key, struct sp_sli
     }
 }
 
+/* An address with a port, or unix:PATH. Whether it may be that address is checked at the end. */
+static void metrics_set(struct parser *p, const struct key *key, struct sp_slice value)
+{
+    struct sp_arena *arena = &p->config->arena;
+    struct sp_address address;
+    bool any;
+    const char *text = sp_arena_str(arena, value);
+    if (value.len > 5 && memcmp(value.ptr, "unix:", 5) == 0) {
+        const char *path = sp_config_path(arena, p->config->folder, sp_slice_from(value, 5));
+        size_t size = path ? strlen(path) + 6 : 0;
+        char *whole = path ? sp_arena_alloc(arena, size) : NULL;
+        if (whole)
+            snprintf(whole, size, "unix:%s", path);
+        text = whole;
+        if (whole && size > 5 + 108)
+            fail(p, SP_LIMIT, key->name, "a socket's path has at most 107 bytes",
+                 "choose a shorter one, such as unix:/run/sternpost/metrics.sock");
+    } else if (text && sp_address_parse(text, &address, &any)) {
+        fail(p, SP_INVALID, key->name, "neither an address with a port nor unix:PATH",
+             "write 127.0.0.1:9187, or unix:/run/sternpost/metrics.sock");
+    }
+    if (!text)
+        fail_memory(p);
+    p->config->metrics = text;
+    p->config->metrics_line = p->line;
+}
+
 static void number_set(struct parser *p, const struct key *key, struct sp_slice value, void *at)
 {
     uint64_t n = 0;
@@ -416,6 +447,9 @@ static void key_set(struct parser *p, const struct key *key, struct sp_slice val
     case LISTENERS:
         listeners_add(p, key, value);
         return;
+    case METRICS:
+        metrics_set(p, key, value);
+        return;
     case SIZE:
     case COUNT:
     case DURATION_MS:
@@ -519,6 +553,7 @@ static void defaults_set(struct sp_config *config)
     config->volume.unit_timeout_ms = 2000;
     config->volume.resilver_rate = 64U << 20;
     config->volume.scrub_rate = 4U << 20;
+    config->volume.scrub_max_age_s = 30U * 86400U;
     config->volume.hold_s = 14U * 86400U;
 }
 

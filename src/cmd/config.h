@@ -7,11 +7,12 @@
  * Relative paths start from the file's own folder.
  *
  *     [server]       hostname, state, postmaster
- *     [listen]       smtp, smtps, lmtp, imap, imaps, ...: ADDRESS:PORT, several separated by blanks
- *     [tls]          cert, key
- *     [limits]       message_bytes_max, connections, connections_per_peer, incoming_bodies,
+ *     [listen]       smtp, smtps, lmtp, imap, imaps, ...: ADDRESS:PORT, several separated by
+ * blanks; metrics: ADDRESS:PORT on loopback, or unix:PATH; metrics_anywhere [tls]          cert,
+ * key [limits]       message_bytes_max, connections, connections_per_peer, incoming_bodies,
  * workers, hash_threads [unit NAME]    kind, path, role, id [volume NAME]  units, min_copies, id,
- * degraded, segment_size, unit_timeout, resilver_rate, scrub_rate, hold, allow_shared_domain
+ * degraded, segment_size, unit_timeout, resilver_rate, scrub_rate, scrub_max_age, hold,
+ * allow_shared_domain
  *
  * Sizes are bytes or carry K, M, G, T (powers of 1024); times carry ms, s, min, h or d. A line is
  * at most 198 bytes.
@@ -77,6 +78,7 @@ struct sp_config_volume {
     uint64_t segment_bytes;
     uint32_t unit_timeout_ms;
     uint64_t resilver_rate, scrub_rate; /* bytes a second; scrub_rate 0: only when asked for */
+    uint64_t scrub_max_age_s;           /* after that it is overdue; 0: never */
     uint64_t hold_s;                    /* how long a retired segment is kept */
     unsigned line;
 };
@@ -95,6 +97,9 @@ struct sp_config {
 
     struct sp_config_listener listeners[SP_CONFIG_LISTENERS_MAX];
     uint32_t listeners_count;
+    const char *metrics;   /* "127.0.0.1:9187" or "unix:/PATH"; NULL: nobody is told */
+    bool metrics_anywhere; /* it need not be a loopback address */
+    unsigned metrics_line;
 
     const char *tls_cert, *tls_key; /* absolute; NULL: no TLS */
 

@@ -1,5 +1,6 @@
 #include "cmd/config_internal.h"
 #include "cmd/config_value.h"
+#include "net/address.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,6 +36,14 @@ static enum sp_status check_server(const struct sp_config *config, struct sp_err
         return refuse(
             config, error, 0, "[server] state: missing",
             "add a folder for the index and the control socket: state = /var/lib/sternpost");
+    struct sp_address address;
+    bool any = false;
+    if (config->metrics && !config->metrics_anywhere && strncmp(config->metrics, "unix:", 5) != 0 &&
+        (sp_address_parse(config->metrics, &address, &any) || any ||
+         !sp_address_is_loopback(&address)))
+        return refuse(config, error, config->metrics_line,
+                      "[listen] metrics: not a loopback address, and it asks for no password",
+                      "write 127.0.0.1:9187 or unix:PATH, or say metrics_anywhere = yes as well");
     if (!config->tls_cert != !config->tls_key)
         return refuse(config, error, 0,
                       config->tls_cert ? "[tls] key: missing" : "[tls] cert: missing",

@@ -213,7 +213,7 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
                                 const struct sp_platform_options *options,
                                 struct sp_platform *ret_platform, struct sp_error *error)
 {
-    char index_path[4096];
+    char index_path[4096], scrub_path[4096];
     struct sp_platform platform = {.config = config, .lock_fd = lock_fd};
     struct sp_volume_config volume = {
         .min_copies = config->volume.min_copies,
@@ -222,6 +222,8 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
         .unit_timeout_ms = config->volume.unit_timeout_ms,
         .resilver_rate = config->volume.resilver_rate,
         .scrub_rate = config->volume.scrub_rate,
+        .scrub_max_age_s = config->volume.scrub_max_age_s,
+        .scrub_path = scrub_path,
         .index_path = index_path,
         .threaded = true,
     };
@@ -232,7 +234,9 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
     }
     enum sp_status status = SP_OK;
     if (snprintf(index_path, sizeof index_path, "%s/index-%s", config->state,
-                 config->volume.name) >= (int)sizeof index_path)
+                 config->volume.name) >= (int)sizeof index_path ||
+        snprintf(scrub_path, sizeof scrub_path, "%s/scrub-%s", config->state,
+                 config->volume.name) >= (int)sizeof scrub_path)
         status = sp_error_set(error, SP_LIMIT, config->state, "the path is too long");
     if (!status)
         status = open_units(config, &volume, error);

@@ -14,6 +14,7 @@
 #include "proto/imap/imap.h"
 #include "proto/pop3/pop3.h"
 #include "proto/smtp/smtp.h"
+#include "web/metrics_listen.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -72,8 +73,9 @@ static uint32_t listeners_of(const struct sp_config *config,
 }
 
 /* Where it listens, with the ports that 0 became. */
-static void log_ready(const struct sp_server *server, const struct sp_listener_config *listeners,
-                      uint32_t count)
+static void log_ready(const struct sp_config *config, const struct sp_server *server,
+                      const struct sp_listener_config *listeners, uint32_t count,
+                      const struct sp_metrics_listener *metrics)
 {
     char text[1500] = "";
     size_t at = 0;
@@ -82,6 +84,15 @@ static void log_ready(const struct sp_server *server, const struct sp_listener_c
         int host = colon ? (int)(colon - listeners[i].address) : 0;
         at += (size_t)snprintf(text + at, sizeof text - at, " %s=%.*s:%u", listeners[i].name, host,
                                listeners[i].address, (unsigned)sp_server_port(server, i));
+    }
+    if (metrics && at < sizeof text) {
+        const char *colon = strrchr(config->metrics, ':');
+        if (sp_metrics_port(metrics))
+            snprintf(text + at, sizeof text - at, " metrics=%.*s:%u",
+                     (int)(colon - config->metrics), config->metrics,
+                     (unsigned)sp_metrics_port(metrics));
+        else
+            snprintf(text + at, sizeof text - at, " metrics=%s", config->metrics);
     }
     sp_log(SP_LOG_INFO, "server.ready", "version=%s pid=%ld%s", SP_VERSION, (long)getpid(), text);
 }
@@ -146,6 +157,7 @@ static enum sp_status run(const struct sp_config *config, struct sp_platform *pl
     };
     struct sp_server *server = NULL;
     struct sp_control *control = NULL;
+    struct sp_metrics_listener *metrics = NULL;
     enum sp_status status = SP_OK;
     if (settings.listeners_count == 0) {
         status =
@@ -160,10 +172,18 @@ static enum sp_status run(const struct sp_config *config, struct sp_platform *pl
         status = sp_server_start(&settings, &server, error);
     if (!status)
         status = sp_control_start(platform, &control, error);
+    if (!status && config->metrics) {
+        const struct sp_metrics_source source = {.volume_name = config->volume.name,
+                                                 .volume = platform->volume,
+                                                 .server = server,
+                                                 .started_ns = sp_wall_ns()};
+        status = sp_metrics_listen(config->metrics, &source, &metrics, error);
+    }
     if (!status) {
-        log_ready(server, listeners, settings.listeners_count);
+        log_ready(config, server, listeners, settings.listeners_count, metrics);
         wait_for_stop(set, server, config);
     }
+    sp_metrics_stop(metrics);
     sp_control_stop(control);
     sp_server_stop(server);
     return status;

@@ -98,16 +98,27 @@ static void set_state(struct sp_conn *conn, enum sp_conn_state state, uint64_t l
     conn->state_until_ms = limit_ms ? conn->conns->loop.now_ms + limit_ms : SP_TIMER_NEVER;
 }
 
+struct sp_session_counts *sp_conn_counts(const struct sp_conn *conn)
+{
+    struct sp_net *net = conn->conns->net;
+    return &net->counts[conn->listener - net->config.listeners];
+}
+
 static void open_session(struct sp_conn *conn)
 {
     struct sp_conns *conns = conn->conns;
     struct sp_session_peer peer = {.id = conn->id,
                                    .tls = conn->listener->implicit_tls,
+                                   .counts = sp_conn_counts(conn),
                                    .cleartext_ok = sp_address_is_loopback(&conn->peer)};
     sp_address_literal(&conn->peer, peer.address);
     conn->session = conn->listener->session_new(conns->net->config.env, &peer, conns->loop.now_ms);
-    if (!conn->session)
+    if (!conn->session) {
         sp_conn_doom(conn, "no memory");
+    } else {
+        atomic_fetch_add(&peer.counts->sessions, 1);
+        atomic_fetch_add(&peer.counts->sessions_now, 1);
+    }
     set_state(conn, SP_CONN_OPEN, 0);
 }
 
@@ -143,8 +154,10 @@ static void end_session(struct sp_conn *conn)
     sp_watches_set(&conn->conns->watches, &conn->watcher, &nothing);
     sp_jobs_drop_held(conn);
     sp_jobs_cancel(conn);
-    if (conn->session)
+    if (conn->session) {
         conn->listener->ops->free(conn->session);
+        atomic_fetch_sub(&sp_conn_counts(conn)->sessions_now, 1);
+    }
     conn->session = NULL;
 }
 

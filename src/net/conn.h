@@ -28,6 +28,7 @@ struct sp_net {
     struct sp_workers *workers;
     struct sp_tls_context tls;
     struct sp_peers peers;
+    struct sp_session_counts counts[SP_LISTENERS_MAX]; /* as config.listeners */
 };
 
 struct sp_conn;
@@ -88,6 +89,9 @@ void sp_conns_stop(struct sp_conns *conns);
  * it closes). */
 void sp_conn_accept(struct sp_conns *conns, const struct sp_listener_config *listener, int fd,
                     const struct sp_address *peer);
+
+/* What its listener's sessions come to. */
+struct sp_session_counts *sp_conn_counts(const struct sp_conn *conn);
 
 /* On the loop: it will be run in this turn or the next. */
 void sp_conn_ready(struct sp_conn *conn);

@@ -65,10 +65,45 @@ static bool hold_back(struct sp_job *job)
     return true;
 }
 
+/* What a session has come to shows in what it asked for and was given. */
+static void count_reply(const struct sp_job *job)
+{
+    struct sp_session_counts *counts = sp_conn_counts(job->conn);
+    const struct sp_reply *reply = job->reply;
+    uint32_t copies = 0;
+    if (!reply)
+        return;
+    switch (job->type) {
+    case SP_REQ_AUTHENTICATE:
+        if (reply->status == SP_OK)
+            atomic_fetch_add(&counts->logins, 1);
+        else if (reply->status == SP_DENIED)
+            atomic_fetch_add(&counts->logins_denied, 1);
+        break;
+    case SP_REQ_DELIVER:
+        for (uint32_t i = 0; reply->status == SP_OK && reply->recipients &&
+                             i < job->request->deliver.recipients_count;
+             i++)
+            copies += reply->recipients[i] == SP_OK;
+        atomic_fetch_add(&counts->messages, copies > 0);
+        atomic_fetch_add(&counts->copies, copies);
+        break;
+    case SP_REQ_APPEND:
+        if (reply->status != SP_OK)
+            break;
+        atomic_fetch_add(&counts->messages, job->request->append.messages_count);
+        atomic_fetch_add(&counts->copies, job->request->append.messages_count);
+        break;
+    default:
+        break;
+    }
+}
+
 static void on_answered(struct sp_task *task)
 {
     struct sp_job *job = sp_owner(task, struct sp_job, work.task);
     struct sp_conn *conn = job->conn;
+    count_reply(job);
     sp_request_free(job->request);
     job->request = NULL;
     if (!hold_back(job)) {

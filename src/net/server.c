@@ -265,3 +265,16 @@ void sp_server_counters(struct sp_server *server, struct sp_server_counters *ret
     }
     *ret_counters = sum;
 }
+
+uint32_t sp_server_listeners(const struct sp_server *server)
+{
+    return server->net.config.listeners_count;
+}
+
+const struct sp_session_counts *sp_server_session_counts(const struct sp_server *server,
+                                                         uint32_t listener, const char **ret_name)
+{
+    sp_assert(listener < server->net.config.listeners_count);
+    *ret_name = server->net.config.listeners[listener].name;
+    return &server->net.counts[listener];
+}

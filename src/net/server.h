@@ -100,6 +100,10 @@ uint16_t sp_server_port(const struct sp_server *server, uint32_t listener);
 enum sp_status sp_server_tls_reload(struct sp_server *server, struct sp_error *error) SP_MUST_USE;
 /* Any thread. */
 void sp_server_counters(struct sp_server *server, struct sp_server_counters *ret_counters);
+/* Of one listener, while the server runs; name as in its configuration. Any thread. */
+const struct sp_session_counts *sp_server_session_counts(const struct sp_server *server,
+                                                         uint32_t listener, const char **ret_name);
+uint32_t sp_server_listeners(const struct sp_server *server);
 /* Closes the listeners, tells every session (421, BYE), gives them drain_ms to end, closes the
  * rest, waits for the replies that the backend still owes (it must be running), frees the server.
  * NULL is fine. */

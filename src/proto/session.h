@@ -23,6 +23,8 @@
 #include "base/slice.h"
 #include "mail/request.h"
 
+#include <stdatomic.h>
+
 #define SP_WANT_READ  0x01U
 #define SP_WANT_WRITE 0x02U
 #define SP_WANT_TLS   0x04U
@@ -38,6 +40,17 @@ struct sp_session_env {
     uint64_t (*wall_ns)(void);  /* wall clock, nanoseconds since 1970 */
 };
 
+/* What all sessions of one listener have come to. Sessions count their answers; what they can be
+ * seen to do from outside their driver counts. Any thread. */
+struct sp_session_counts {
+    _Atomic uint64_t sessions, sessions_now;
+    _Atomic uint64_t logins, logins_denied;
+    _Atomic uint64_t messages; /* taken: delivered to somebody, or appended */
+    _Atomic uint64_t copies;   /* of these, one for each mailbox */
+    /* "No": for now (SMTP 4xx, IMAP NO [UNAVAILABLE]) or for good (5xx, any other NO, BAD). */
+    _Atomic uint64_t answers_temporary, answers_permanent;
+};
+
 /* What is known of this one connection. */
 struct sp_session_peer {
     uint64_t id;       /* 64 random bits; on every log line */
@@ -45,7 +58,17 @@ struct sp_session_peer {
                           without brackets */
     bool tls;          /* implicit TLS */
     bool cleartext_ok; /* loopback: passwords may be sent without TLS */
+    struct sp_session_counts *counts; /* outlives the session; NULL: nobody counts */
 };
+
+/* A session's answer was "no". */
+static inline void sp_session_said_no(const struct sp_session_peer *peer, bool temporary)
+{
+    if (peer->counts)
+        atomic_fetch_add_explicit(temporary ? &peer->counts->answers_temporary
+                                            : &peer->counts->answers_permanent,
+                                  1, memory_order_relaxed);
+}
 
 /* Where a session wants to hear of changes: the mailbox it has open. */
 struct sp_watch {

@@ -157,6 +157,8 @@ void sp_imap_finish(struct sp_imap *s, const char *response)
     struct sp_buf *final = sp_imap_final(s);
     sp_buf_add_str(final, response);
     sp_buf_add(final, SP_S("\r\n"));
+    if (strncmp(response, "NO ", 3) == 0)
+        sp_session_said_no(&s->peer, strncmp(response + 3, "[UNAVAILABLE]", 13) == 0);
     sp_imap_end(s);
 }
 
@@ -181,6 +183,7 @@ void sp_imap_bad(struct sp_imap *s, const char *why)
     sp_buf_add(final, SP_S("BAD "));
     sp_buf_add_str(final, why);
     sp_buf_add(final, SP_S("\r\n"));
+    sp_session_said_no(&s->peer, false);
     unsigned max = s->authenticated ? SP_IMAP_BAD_MAX : SP_IMAP_BAD_PREAUTH_MAX;
     unsigned count = s->bad_count + 1;
     sp_imap_conclude(s);
@@ -222,6 +225,7 @@ void sp_imap_refuse(struct sp_imap *s, const struct sp_reply *reply, const char 
     sp_buf_add(final, SP_S("] "));
     sp_imap_add_text(final, reply->text.len ? reply->text : sp_slice_str(text));
     sp_buf_add(final, SP_S("\r\n"));
+    sp_session_said_no(&s->peer, strcmp(code, "UNAVAILABLE") == 0);
     sp_imap_end(s);
 }
 

@@ -27,6 +27,8 @@ void smtp_reply(struct sp_smtp *s, const char *format, ...)
     size_t kept = (size_t)len < sizeof line ? (size_t)len : sizeof line - 1;
     sp_buf_add(&s->out, sp_slice(line, kept));
     sp_buf_add(&s->out, SP_S("\r\n"));
+    if (line[0] == '4' || line[0] == '5')
+        sp_session_said_no(&s->peer, line[0] == '4');
 }
 
 void smtp_error(struct sp_smtp *s, const char *text)
