@@ -127,6 +127,13 @@ static void answer(int fd, enum sp_status status, json_t *result, const struct s
     json_decref(reply);
 }
 
+/* Whoever watches asks every second, and changes nothing. */
+static bool only_looks(const char *operation)
+{
+    const char *dot = strrchr(operation, '.');
+    return dot && (strcmp(dot, ".status") == 0 || strcmp(dot, ".show") == 0);
+}
+
 static void serve_request(struct connection *connection, struct sp_line_stream *stream)
 {
     struct sp_platform *platform = connection->control->platform;
@@ -144,8 +151,9 @@ static void serve_request(struct connection *connection, struct sp_line_stream *
         sp_import_serve(platform, stream, parameters);
     } else {
         status = sp_operation_execute(platform, name, parameters, &result, &error);
-        sp_log(SP_LOG_INFO, "control.request", "operation=%s status=%s",
-               status == SP_UNSUPPORTED ? "unknown" : name, sp_status_name(status));
+        sp_log(only_looks(name) ? SP_LOG_DEBUG : SP_LOG_INFO, "control.request",
+               "operation=%s status=%s", status == SP_UNSUPPORTED ? "unknown" : name,
+               sp_status_name(status));
         answer(connection->fd, status, result, &error);
     }
     json_decref(request);

@@ -84,8 +84,23 @@ static const struct sp_verb verbs[] = {
         .name = "unit list",
         .arguments = "",
         .summary = "Lists units with their state, failure domain and free space",
+        .details =
+            "With --watch: how far the units are that lack segments, each second, until they "
+            "are whole (or Ctrl-C).",
         .facts = true,
+        .options = {{"watch", NULL, "show the progress of resilvering until it has ended"}},
         .run = sp_cmd_unit_list,
+    },
+    {
+        .name = "unit show",
+        .arguments = "NAME",
+        .summary = "Tells of one unit: what it holds and lacks, what was found bad, how fast it is",
+        .details = "Latencies are those of the last minute or two; counters begin when the server "
+                   "starts. docs/status.md\nnames the fields of --json.",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .run = sp_cmd_unit_show,
     },
     {
         .name = "unit add",
@@ -110,6 +125,13 @@ static const struct sp_verb verbs[] = {
         .run = sp_cmd_volume_list,
     },
     {
+        .name = "volume show",
+        .arguments = "",
+        .summary = "Tells of the volume: copies, scrub, what was found bad, how fast it is",
+        .facts = true,
+        .run = sp_cmd_volume_show,
+    },
+    {
         .name = "scrub",
         .arguments = "",
         .summary = "Tells of the scrub: how far it is, what was found and mended",
@@ -118,7 +140,8 @@ static const struct sp_verb verbs[] = {
                    "fast as the disks allow, and waited for; the exit code\nis 1 when something "
                    "could not be mended.",
         .facts = true,
-        .options = {{"now", NULL, "do it now, and wait until it has ended"}},
+        .options = {{"now", NULL, "do it now, and wait until it has ended"},
+                    {"unit", "NAME", "with --now: of that unit's copies alone"}},
         .run = sp_cmd_scrub,
     },
     {

@@ -29,7 +29,7 @@ enum sp_status sp_operation_text(const json_t *parameters, const char *name, con
 
 /* ---- volume.status ---- */
 
-static json_t *unit_json(const struct sp_config *config, const struct sp_volume_unit_status *unit)
+json_t *sp_status_unit(const struct sp_config *config, const struct sp_volume_unit_status *unit)
 {
     static const char *const states[] = {"replica", "spare", "witness",
                                          "ejected", "stale", "absent"};
@@ -51,6 +51,7 @@ static json_t *unit_json(const struct sp_config *config, const struct sp_volume_
         json_object_set_new(row, "domain", json_string(unit->domain));
         json_object_set_new(row, "free_bytes", json_integer((json_int_t)unit->free_bytes));
     }
+    sp_status_unit_json(row, unit);
     return row;
 }
 
@@ -123,7 +124,7 @@ static enum sp_status unit_add(struct sp_platform *platform, const json_t *param
     sp_volume_status(platform->volume, &volume);
     for (uint32_t i = 0; i < volume.units_count; i++)
         if (strcmp(volume.units[i].name, name) == 0)
-            *ret_result = unit_json(platform->config, &volume.units[i]);
+            *ret_result = sp_status_unit(platform->config, &volume.units[i]);
     return *ret_result ? SP_OK : sp_operation_memory(error);
 }
 
@@ -143,8 +144,14 @@ static json_t *scrub_json(const struct sp_volume_status *status)
 static enum sp_status volume_scrub(struct sp_platform *platform, const json_t *parameters,
                                    json_t **ret_result, struct sp_error *error)
 {
-    (void)parameters;
-    sp_volume_scrub_now(platform->volume);
+    const char *unit = json_string_value(json_object_get(parameters, "unit"));
+    enum sp_status status = SP_OK;
+    if (unit)
+        status = sp_volume_scrub_unit(platform->volume, unit, error);
+    else
+        sp_volume_scrub_now(platform->volume);
+    if (status)
+        return status;
     *ret_result = json_object();
     return *ret_result ? SP_OK : sp_operation_memory(error);
 }
@@ -158,7 +165,7 @@ static enum sp_status volume_status(struct sp_platform *platform, const json_t *
     sp_uuid_text(&platform->volume_id, id);
     json_t *units = json_array();
     for (uint32_t i = 0; i < status.units_count; i++)
-        json_array_append_new(units, unit_json(platform->config, &status.units[i]));
+        json_array_append_new(units, sp_status_unit(platform->config, &status.units[i]));
     json_t *result = json_pack(
         "{s:s,s:s,s:s,s:i,s:i,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I,s:o}", "name",
         platform->config->volume.name, "id", id, "state",
@@ -179,6 +186,7 @@ static enum sp_status volume_status(struct sp_platform *platform, const json_t *
                         json_integer((json_int_t)status.blocks_unmendable));
     json_object_set_new(result, "tended_bytes", json_integer((json_int_t)status.tended_bytes));
     json_object_set_new(result, "scrub", scrub_json(&status));
+    sp_status_volume_json(result, &status);
     *ret_result = result;
     return SP_OK;
 }
@@ -194,6 +202,7 @@ static const struct {
     {"account.passwd", sp_operation_account_passwd},
     {"account.remove", sp_operation_account_remove},
     {"unit.add", unit_add},
+    {"unit.show", sp_operation_unit_show},
     {"volume.scrub", volume_scrub},
     {"volume.status", volume_status},
 };

@@ -10,7 +10,8 @@
  * protected}] account.passwd   address, password    -> {id, address} account.remove   address ->
  * {id, address}
  *     unit.add         name, init           -> as in volume.status
- *     volume.scrub                          -> {}; volume.status tells how far it is
+ *     unit.show        name                 -> as in volume.status, with its vote
+ *     volume.scrub     unit (may be absent) -> {}; volume.status tells how far it is
  *     volume.status                         -> {name, id, ..., scrub: {...}, units: [...]}
  */
 #ifndef SP_CMD_OPERATION_H

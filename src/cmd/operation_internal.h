@@ -11,6 +11,14 @@ typedef enum sp_status sp_operation_function(struct sp_platform *platform, const
 sp_operation_function sp_operation_account_add, sp_operation_account_list,
     sp_operation_account_passwd, sp_operation_account_remove;
 
+/* operation_status.c */
+sp_operation_function sp_operation_unit_show;
+void sp_status_unit_json(json_t *row, const struct sp_volume_unit_status *unit);
+void sp_status_volume_json(json_t *volume, const struct sp_volume_status *status);
+
+/* operation.c: a unit as in volume.status; NULL: no memory. */
+json_t *sp_status_unit(const struct sp_config *config, const struct sp_volume_unit_status *unit);
+
 /* A parameter that must be there; borrowed. SP_INVALID. */
 enum sp_status sp_operation_text(const json_t *parameters, const char *name, const char **ret_text,
                                  struct sp_error *error) SP_MUST_USE;

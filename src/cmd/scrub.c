@@ -9,13 +9,18 @@
 
 #define LOOK_EVERY_US 200000
 
-/* An operation on the platform if it is open here, and else in the server that has it. */
+/* parameters: taken over, may be NULL. An operation on the platform if it is open here, and else in
+ * the server that has it. */
 static enum sp_status ask(const struct sp_config *config, struct sp_access *access,
-                          const char *operation, json_t **ret_result, struct sp_error *error)
+                          const char *operation, json_t *parameters, json_t **ret_result,
+                          struct sp_error *error)
 {
-    return access->open
-               ? sp_operation_execute(&access->platform, operation, NULL, ret_result, error)
-               : sp_operation_run(config, operation, NULL, ret_result, error);
+    if (!access->open)
+        return sp_operation_run(config, operation, parameters, ret_result, error);
+    enum sp_status status =
+        sp_operation_execute(&access->platform, operation, parameters, ret_result, error);
+    json_decref(parameters);
+    return status;
 }
 
 /* The "scrub" of volume.status; a new reference. */
@@ -23,7 +28,7 @@ static enum sp_status look(const struct sp_config *config, struct sp_access *acc
                            json_t **ret_scrub, struct sp_error *error)
 {
     json_t *volume = NULL;
-    enum sp_status status = ask(config, access, "volume.status", &volume, error);
+    enum sp_status status = ask(config, access, "volume.status", NULL, &volume, error);
     if (status)
         return status;
     *ret_scrub = json_incref(json_object_get(volume, "scrub"));
@@ -55,7 +60,7 @@ static enum sp_status wait_for_end(const struct sp_config *config, struct sp_acc
 
 static void print_scrub(const json_t *scrub)
 {
-    char done[32], total[32], when[64] = "not since the volume was opened";
+    char done[32], total[32], when[64] = "never";
     time_t finished = (time_t)number(scrub, "finished");
     struct tm parts;
     if (finished && gmtime_r(&finished, &parts))
@@ -66,6 +71,9 @@ static void print_scrub(const json_t *scrub)
            sp_bytes_text((uint64_t)number(scrub, "done_bytes"), done),
            sp_bytes_text((uint64_t)number(scrub, "total_bytes"), total), when,
            number(scrub, "mended"), number(scrub, "unmendable"));
+    if (json_is_true(json_object_get(scrub, "overdue")))
+        printf("overdue     for %" JSON_INTEGER_FORMAT " days (scrub_max_age)\n",
+               (number(scrub, "age_s") - number(scrub, "max_age_s")) / 86400);
 }
 
 int sp_cmd_scrub(struct sp_call *call)
@@ -74,11 +82,15 @@ int sp_cmd_scrub(struct sp_call *call)
     struct sp_access access;
     json_t *scrub = NULL, *begun = NULL;
     bool now = call->options[0];
+    const char *unit = call->options[1];
+    if (unit && !now)
+        return sp_misuse(call, "--unit goes with --now");
     enum sp_status status = sp_access_open(&call->config, &access, &error);
     if (status)
         return sp_fail(&error);
     if (now)
-        status = ask(&call->config, &access, "volume.scrub", &begun, &error);
+        status = ask(&call->config, &access, "volume.scrub",
+                     unit ? json_pack("{s:s}", "unit", unit) : NULL, &begun, &error);
     json_decref(begun);
     if (!status)
         status = now ? wait_for_end(&call->config, &access, &scrub, &error)

@@ -4,16 +4,48 @@
 #include "cmd/cmd.h"
 #include "cmd/control.h"
 #include "cmd/operation.h"
+#include "cmd/unit_look.h"
 
 #include "unit/dir.h"
 
+#include "format/vote.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static const char *const role_names[] = {"replica", "spare", "witness"};
 
+/* What the unit's vote says: which epoch it knows of, and what it had of the log when that began.
+ */
+static void add_vote(json_t *row, struct sp_unit *unit)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    struct sp_vote vote;
+    if (unit->ops->vote_read(unit, &bytes, &len, NULL) != SP_OK)
+        return;
+    enum sp_status status = sp_vote_parse(sp_slice(bytes, len), &vote);
+    free(bytes);
+    if (status != SP_OK) {
+        json_object_set_new(row, "why", json_string("its vote is damaged"));
+        return;
+    }
+    json_object_set_new(row, "vote",
+                        json_pack("{s:I,s:I}", "promised", (json_int_t)vote.promised_counter,
+                                  "epoch",
+                                  (json_int_t)(vote.accepted ? vote.head.epoch_counter : 0)));
+    for (uint32_t i = 0; vote.accepted && i < vote.head.members_count; i++) {
+        const struct sp_member *member = &vote.head.members[i];
+        if (!sp_uuid_eq(&member->unit, &unit->id) || !member->ranges_count)
+            continue;
+        json_object_set_new(row, "lsn_first", json_integer((json_int_t)member->ranges[0].first));
+        json_object_set_new(row, "lsn_last", json_integer((json_int_t)member->ranges[0].last));
+    }
+}
+
 /* What can be said of a unit without its volume. */
-static json_t *unit_at_rest(const struct sp_config *config, const struct sp_config_unit *configured)
+json_t *sp_unit_at_rest(const struct sp_config *config, const struct sp_config_unit *configured)
 {
     struct sp_unit *unit = NULL;
     struct sp_error error = {0};
@@ -40,6 +72,7 @@ static json_t *unit_at_rest(const struct sp_config *config, const struct sp_conf
     json_object_set_new(row, "domain", json_string(unit->domain));
     if (unit->ops->space(unit, &free_bytes, &error) == SP_OK)
         json_object_set_new(row, "free_bytes", json_integer((json_int_t)free_bytes));
+    add_vote(row, unit);
     unit->ops->close(unit);
     return row;
 }
@@ -51,7 +84,7 @@ static json_t *volume_at_rest(const struct sp_config *config)
     struct sp_uuid volume_id = config->volume.id;
     bool known = config->volume.has_id;
     for (uint32_t i = 0; i < config->volume.units_count; i++) {
-        json_t *row = unit_at_rest(config, config->volume.units[i]);
+        json_t *row = sp_unit_at_rest(config, config->volume.units[i]);
         const char *said = json_string_value(json_object_get(row, "volume_id"));
         if (!known && said)
             known = sp_uuid_parse(sp_slice_str(said), &volume_id) == SP_OK;
@@ -67,8 +100,8 @@ static json_t *volume_at_rest(const struct sp_config *config)
 }
 
 /* The volume with its units, as the server sees it or at rest. */
-static enum sp_status look(const struct sp_config *config, json_t **ret_volume,
-                           struct sp_error *error)
+enum sp_status sp_unit_look(const struct sp_config *config, json_t **ret_volume,
+                            struct sp_error *error)
 {
     int fd;
     enum sp_status status = sp_control_connect(config, &fd, error);
@@ -98,7 +131,9 @@ int sp_cmd_unit_list(struct sp_call *call)
     };
     struct sp_error error = {0};
     json_t *volume;
-    if (look(&call->config, &volume, &error))
+    if (call->options[0])
+        return sp_unit_watch(call);
+    if (sp_unit_look(&call->config, &volume, &error))
         return sp_fail(&error);
     const json_t *units = json_object_get(volume, "units");
     if (call->json)
@@ -126,37 +161,5 @@ int sp_cmd_unit_add(struct sp_call *call)
     else
         printf("%s: %s\n", call->arguments[0], json_string_value(json_object_get(unit, "state")));
     json_decref(unit);
-    return SP_EXIT_OK;
-}
-
-int sp_cmd_volume_list(struct sp_call *call)
-{
-    static const struct sp_column columns[] = {
-        {"VOLUME", "name", SP_COLUMN_TEXT},     {"STATE", "state", SP_COLUMN_TEXT},
-        {"COPIES", "copies", SP_COLUMN_NUMBER}, {"OF", "min_copies", SP_COLUMN_NUMBER},
-        {"EPOCH", "epoch", SP_COLUMN_NUMBER},   {"LAST LSN", "lsn", SP_COLUMN_NUMBER},
-        {"ID", "id", SP_COLUMN_TEXT},           {NULL, NULL, SP_COLUMN_TEXT},
-    };
-    struct sp_error error = {0};
-    json_t *volume;
-    if (look(&call->config, &volume, &error))
-        return sp_fail(&error);
-    json_t *volumes = json_pack("[o]", volume);
-    if (call->json) {
-        sp_print_json(volumes);
-    } else {
-        sp_print_table(volumes, columns);
-        json_int_t thin = json_integer_value(json_object_get(volume, "thin_lsn"));
-        if (thin)
-            printf("\n%s: what came before LSN %" JSON_INTEGER_FORMAT
-                   " is on fewer than %" JSON_INTEGER_FORMAT " units\n",
-                   call->config.volume.name, thin + 1,
-                   json_integer_value(json_object_get(volume, "min_copies")));
-        if (json_is_true(json_object_get(volume, "shared_domain")))
-            printf("\n%s: units share a failure domain (allow_shared_domain): one failure can take "
-                   "several copies\n",
-                   call->config.volume.name);
-    }
-    json_decref(volumes);
     return SP_EXIT_OK;
 }
