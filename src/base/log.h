@@ -27,6 +27,10 @@ bool sp_log_limit(const char *event, const char *text, uint64_t now_ms, uint32_t
 /* Lines written at a level, since the beginning; and those that were left out. */
 uint64_t sp_log_lines(enum sp_log_level level);
 uint64_t sp_log_left_out(void);
+/* A string quoted, as an argument of sp_log: it lives until the end of the block. */
+#define SP_LOG_QUOTED_MAX 320U
+#define SP_LOG_QUOTED(string)                                                                      \
+    sp_log_quote(sp_slice_str(string), (char[SP_LOG_QUOTED_MAX]){0}, SP_LOG_QUOTED_MAX)
 /* Quotes a value for logfmt into ret_text (always NUL-terminated, cut to fit); returns ret_text. */
 const char *sp_log_quote(struct sp_slice value, char *ret_text, size_t size);
 

@@ -59,7 +59,7 @@ enum sp_status sp_platform_lock(const struct sp_config *config, int *ret_fd, str
     /* The pid is for people; a write that fails takes nothing from the lock. */
     int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) == 0 && pwrite(fd, pid, (size_t)len, 0) != len)
-        sp_log(SP_LOG_WARN, "lock.pid", "why=\"%s\"", strerror(errno));
+        sp_log(SP_LOG_WARN, "lock.pid", "why=%s", SP_LOG_QUOTED(strerror(errno)));
     *ret_fd = fd;
     return SP_OK;
 }
@@ -82,9 +82,8 @@ static enum sp_status check_domains(const struct sp_config *config,
                 continue;
             snprintf(what, sizeof what, "volume %s", volume->name);
             if (config->volume.allow_shared_domain) {
-                sp_log(SP_LOG_WARN, "volume.shared_domain",
-                       "volume=%s units=\"%s %s\" domain=\"%s\"", volume->name, a->name, b->name,
-                       b->unit->domain);
+                sp_log(SP_LOG_WARN, "volume.shared_domain", "volume=%s unit=%s other=%s domain=%s",
+                       volume->name, a->name, b->name, SP_LOG_QUOTED(b->unit->domain));
                 continue;
             }
             sp_error_set(error, SP_INVALID, what,
@@ -109,10 +108,9 @@ static void close_units(struct sp_volume_config *volume)
 }
 
 /* SP_OK also for a unit that is absent. */
-static enum sp_status open_unit(const struct sp_config_unit *unit, struct sp_volume_unit *ret,
-                                struct sp_error *error)
+static enum sp_status open_unit(const char *volume, const struct sp_config_unit *unit,
+                                struct sp_volume_unit *ret, struct sp_error *error)
 {
-    char quoted[512];
     snprintf(ret->name, sizeof ret->name, "%s", unit->name);
     ret->spare = unit->role == SP_ROLE_SPARE;
     ret->witness = unit->role == SP_ROLE_WITNESS;
@@ -125,9 +123,8 @@ static enum sp_status open_unit(const struct sp_config_unit *unit, struct sp_vol
         *error = ret->why;
         return status;
     }
-    sp_log(SP_LOG_WARN, "unit.absent", "unit=%s path=%s why=%s", unit->name,
-           sp_log_quote(sp_slice_str(unit->path), quoted, sizeof quoted / 2),
-           sp_log_quote(sp_slice_str(ret->why.why), quoted + sizeof quoted / 2, sizeof quoted / 2));
+    sp_log(SP_LOG_WARN, "unit.absent", "volume=%s unit=%s path=%s why=%s", volume, unit->name,
+           SP_LOG_QUOTED(unit->path), SP_LOG_QUOTED(ret->why.why));
     return SP_OK;
 }
 
@@ -178,7 +175,8 @@ static enum sp_status open_units(const struct sp_config *config,
     snprintf(ret_volume->name, sizeof ret_volume->name, "%s", config->volume.name);
     ret_volume->units_count = 0;
     for (uint32_t i = 0; i < config->volume.units_count && !status; i++) {
-        status = open_unit(config->volume.units[i], &ret_volume->units[i], error);
+        status =
+            open_unit(config->volume.name, config->volume.units[i], &ret_volume->units[i], error);
         if (!status)
             ret_volume->units_count++;
     }

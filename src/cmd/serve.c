@@ -92,7 +92,7 @@ static void log_ready(const struct sp_config *config, const struct sp_server *se
                      (int)(colon - config->metrics), config->metrics,
                      (unsigned)sp_metrics_port(metrics));
         else
-            snprintf(text + at, sizeof text - at, " metrics=%s", config->metrics);
+            snprintf(text + at, sizeof text - at, " metrics=%s", SP_LOG_QUOTED(config->metrics));
     }
     sp_log(SP_LOG_INFO, "server.ready", "version=%s pid=%ld%s", SP_VERSION, (long)getpid(), text);
 }
@@ -126,9 +126,10 @@ static void wait_for_stop(const sigset_t *set, struct sp_server *server,
         if (!config->tls_cert)
             sp_log(SP_LOG_INFO, "tls.reload", "why=\"there is no [tls]\"");
         else if (sp_server_tls_reload(server, &error))
-            sp_log(SP_LOG_ERROR, "tls.reload", "what=\"%s\" why=\"%s\"", error.what, error.why);
+            sp_log(SP_LOG_ERROR, "tls.reload", "what=%s why=%s", SP_LOG_QUOTED(error.what),
+                   SP_LOG_QUOTED(error.why));
         else
-            sp_log(SP_LOG_INFO, "tls.reload", "cert=%s", config->tls_cert);
+            sp_log(SP_LOG_INFO, "tls.reload", "cert=%s", SP_LOG_QUOTED(config->tls_cert));
     }
 }
 
@@ -196,7 +197,7 @@ static void log_progress(void *context, uint64_t done_bytes, uint64_t total_byte
     if (now < *next_ms || total_bytes == 0)
         return;
     *next_ms = now + 5000;
-    sp_log(SP_LOG_INFO, "index.rebuild", "percent=%u",
+    sp_log(SP_LOG_INFO, "index.progress", "percent=%u",
            (unsigned)((double)done_bytes * 100 / (double)total_bytes));
 }
 
@@ -210,7 +211,8 @@ int sp_cmd_serve(struct sp_call *call)
     const struct sp_platform_options options = {.progress = log_progress,
                                                 .progress_context = &next_ms};
     signals_block(&set);
-    sp_log(SP_LOG_INFO, "server.start", "version=%s config=%s", SP_VERSION, call->config.path);
+    sp_log(SP_LOG_INFO, "server.start", "version=%s config=%s", SP_VERSION,
+           SP_LOG_QUOTED(call->config.path));
     enum sp_status status = sp_platform_lock(&call->config, &lock_fd, &error);
     if (status)
         return sp_fail(&error);

@@ -134,8 +134,8 @@ static void log_refused(struct sp_acceptor *acceptor, const struct sp_listener *
         return;
     char peer[SP_ADDRESS_TEXT];
     sp_address_literal(address, peer);
-    sp_log(SP_LOG_WARN, "conn.refused", "listener=%s peer=%s count=%" PRIu32 " why=\"%s\"",
-           listener->config->name, peer, acceptor->refused_unlogged, why);
+    sp_log(SP_LOG_WARN, "conn.refused", "listener=%s peer=%s count=%" PRIu32 " why=%s",
+           listener->config->name, peer, acceptor->refused_unlogged, SP_LOG_QUOTED(why));
     acceptor->refused_logged_ms = now;
     acceptor->refused_unlogged = 0;
 }
@@ -158,7 +158,7 @@ static void rest(struct sp_acceptor *acceptor, int why)
     for (uint32_t i = 0; i < acceptor->listeners_count; i++)
         sp_loop_remove(loop, acceptor->listeners[i].fd);
     sp_timers_set(&loop->timers, &acceptor->rest, loop->now_ms + REST_MS);
-    sp_log(SP_LOG_WARN, "accept.rest", "ms=%u why=\"%s\"", REST_MS, strerror(why));
+    sp_log(SP_LOG_WARN, "accept.rest", "ms=%u why=%s", REST_MS, SP_LOG_QUOTED(strerror(why)));
 }
 
 /* Level-triggered, unlike connections: what is left is announced again. */

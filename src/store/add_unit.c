@@ -136,7 +136,7 @@ static enum sp_status carry_out(struct sp_volume *v, const struct sp_add_unit *a
         pthread_mutex_unlock(&v->lock);
         return status;
     }
-    sp_log(SP_LOG_INFO, "unit.add", "volume=%s unit=%s", v->name, m->name);
+    sp_log(SP_LOG_INFO, "unit.add", "volume=%s unit=%s lsn=%" PRIu64, v->name, m->name, v->end.lsn);
     status = sp_log_begin_epoch(v);
     return status == SP_OK ? SP_OK : sp_error_set(error, status, v->name, "%s", v->why_not);
 }

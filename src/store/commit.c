@@ -643,11 +643,12 @@ static void check_other(struct sp_volume *v, struct sp_volume_member *m)
     bool here = m->unit->ops->check(m->unit, &error) == SP_OK;
     if (here && m->state == SP_UNIT_ABSENT) {
         set_state(v, m, m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE, "");
-        sp_log(SP_LOG_INFO, "unit.back", "volume=%s unit=%s", v->name, m->name);
+        sp_log(SP_LOG_INFO, "unit.back", "volume=%s unit=%s lsn=%" PRIu64, v->name, m->name,
+               v->end.lsn);
     } else if (!here && m->state != SP_UNIT_ABSENT) {
         set_state(v, m, SP_UNIT_ABSENT, error.why);
-        sp_log(SP_LOG_ERROR, "unit.absent", "volume=%s unit=%s why=\"%s\"", v->name, m->name,
-               error.why);
+        sp_log(SP_LOG_ERROR, "unit.absent", "volume=%s unit=%s lsn=%" PRIu64 " why=%s", v->name,
+               m->name, v->end.lsn, SP_LOG_QUOTED(error.why));
     }
 }
 

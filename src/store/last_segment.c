@@ -335,7 +335,7 @@ static enum sp_status mend(struct sp_volume *v, struct sp_last_segment *last, st
     }
     if (mended)
         sp_log(SP_LOG_WARN, "unit.mend",
-               "volume=%s unit=%s segment=%" PRIu64 " blocks=%" PRIu32 " lsn=%" PRIu64 " why=%s",
+               "volume=%s unit=%s segment=%" PRIu64 " blocks=%" PRIu32 " lsn=%" PRIu64 " status=%s",
                v->name, r->member->name, last->segment, mended, last->end.lsn,
                sp_status_name(status));
     return status;

@@ -79,7 +79,9 @@ static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id,
         if (m->unit->ops->vote_write(m->unit, sp_slice(bytes, len), &error) == SP_OK)
             held[held_count++] = m->id;
         else
-            sp_log(SP_LOG_WARN, "volume.vote", "unit=%s why=\"%s\"", m->name, error.why);
+            sp_log(SP_LOG_WARN, "volume.vote",
+                   "volume=%s unit=%s epoch=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name, m->name,
+                   counter, v->end.lsn, SP_LOG_QUOTED(error.why));
     }
     for (uint32_t i = 0; i < head->members_count; i++)
         voters[i] = head->members[i].unit;
@@ -101,7 +103,6 @@ uint32_t sp_log_replicas(const struct sp_volume *v)
 
 void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const char *why)
 {
-    char quoted[300];
     pthread_mutex_lock(&v->lock);
     sp_member_set_state(member, SP_UNIT_EJECTED);
     member->until_lsn = v->end.lsn;
@@ -112,7 +113,7 @@ void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const ch
     v->epoch_broken = !SP_BREAK(eject_same_epoch);
     sp_log(SP_LOG_ERROR, "unit.eject",
            "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name, member->name,
-           v->end.segment, v->end.lsn, sp_log_quote(sp_slice_str(why), quoted, sizeof quoted));
+           v->end.segment, v->end.lsn, SP_LOG_QUOTED(why));
 }
 
 void sp_log_recruit(struct sp_volume *v)
@@ -130,15 +131,14 @@ void sp_log_recruit(struct sp_volume *v)
         m->tended = 0;
         pthread_mutex_unlock(&v->lock);
         v->recruits++;
-        sp_log(SP_LOG_WARN, "unit.recruit", "volume=%s unit=%s lsn=%" PRIu64, v->name, m->name,
-               v->end.lsn + 1);
+        sp_log(SP_LOG_WARN, "unit.recruit", "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64,
+               v->name, m->name, v->end.segment, v->end.lsn + 1);
     }
 }
 
 static enum sp_status cannot_write(struct sp_volume *v, const char *format, ...) SP_PRINTF(2, 3);
 static enum sp_status cannot_write(struct sp_volume *v, const char *format, ...)
 {
-    char quoted[300];
     va_list args;
     char why[sizeof v->why_not];
     va_start(args, format);
@@ -150,8 +150,8 @@ static enum sp_status cannot_write(struct sp_volume *v, const char *format, ...)
     memcpy(v->why_not, why, sizeof why);
     pthread_mutex_unlock(&v->lock);
     if (news)
-        sp_log(SP_LOG_ERROR, "volume.defer", "volume=%s why=%s", v->name,
-               sp_log_quote(sp_slice_str(why), quoted, sizeof quoted));
+        sp_log(SP_LOG_ERROR, "volume.defer", "volume=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s",
+               v->name, v->end.segment, v->end.lsn, SP_LOG_QUOTED(why));
     return SP_UNAVAILABLE;
 }
 
@@ -248,7 +248,8 @@ static enum sp_status write_all(struct sp_volume *v, uint64_t from_lsn, uint64_t
             } else if (status == SP_NO_SPACE || status == SP_NO_MEMORY) {
                 outcome = status;
                 sp_log(SP_LOG_ERROR, status == SP_NO_SPACE ? "unit.full" : "unit.memory",
-                       "volume=%s unit=%s why=\"%s\"", v->name, m->name, error.why);
+                       "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name,
+                       m->name, segment, v->end.lsn, SP_LOG_QUOTED(error.why));
             } else {
                 errors[failed_count] = error;
                 failed[failed_count++] = m;
@@ -464,8 +465,9 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
             continue;
         if (m->unit->ops->seal(m->unit, segment->segment, segment->generation,
                                segment->data_blocks + count, &error) != SP_OK)
-            sp_log(SP_LOG_WARN, "segment.seal", "volume=%s unit=%s segment=%" PRIu64 " why=\"%s\"",
-                   v->name, m->name, segment->segment, error.why);
+            sp_log(SP_LOG_WARN, "segment.seal",
+                   "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name, m->name,
+                   segment->segment, segment->last_lsn, SP_LOG_QUOTED(error.why));
     }
     pthread_rwlock_wrlock(&v->segments_lock);
     segment->sealed = true;

@@ -34,7 +34,8 @@ static void leave_out(const struct sp_volume *v, struct sp_volume_member *m,
 {
     m->state = SP_UNIT_STALE;
     snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, why->why);
-    sp_log(SP_LOG_ERROR, "unit.unsound", "volume=%s unit=%s why=\"%s\"", v->name, m->name, m->why);
+    sp_log(SP_LOG_ERROR, "unit.unsound", "volume=%s unit=%s why=%s", v->name, m->name,
+           SP_LOG_QUOTED(m->why));
 }
 
 /* ---- What files there are ---- */
@@ -353,8 +354,9 @@ static void say_states(const struct sp_volume *v)
                                         "ejected", "stale", "absent"};
     for (uint32_t i = 0; i < v->members_count; i++)
         if (v->members[i].state >= SP_UNIT_EJECTED)
-            sp_log(SP_LOG_WARN, "unit.out", "volume=%s unit=%s state=%s why=\"%s\"", v->name,
-                   v->members[i].name, names[v->members[i].state], v->members[i].why);
+            sp_log(SP_LOG_WARN, "unit.out", "volume=%s unit=%s state=%s lsn=%" PRIu64 " why=%s",
+                   v->name, v->members[i].name, names[v->members[i].state], v->end.lsn,
+                   SP_LOG_QUOTED(v->members[i].why));
 }
 
 static enum sp_status seal_last(struct sp_volume *v, struct sp_error *error)
@@ -429,7 +431,8 @@ static enum sp_status begin_writing(struct sp_volume *v, struct sp_error *error)
     if (old_segments == 0)
         return sp_error_set(error, status, v->name, "%s", v->why_not);
     /* An epoch that cannot be begun is not an error: the volume opens for reading, and defers. */
-    sp_log(SP_LOG_WARN, "volume.readonly", "volume=%s why=\"%s\"", v->name, v->why_not);
+    sp_log(SP_LOG_WARN, "volume.readonly", "volume=%s lsn=%" PRIu64 " why=%s", v->name, v->end.lsn,
+           SP_LOG_QUOTED(v->why_not));
     return SP_OK;
 }
 

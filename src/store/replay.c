@@ -404,7 +404,8 @@ static enum sp_status make_again(struct sp_volume *v, const struct sp_index_star
                                  struct sp_error *error)
 {
     bool fresh;
-    sp_log(SP_LOG_INFO, "index.rebuild", "volume=%s segments=%zu", v->name, v->segments_count);
+    sp_log(SP_LOG_INFO, "index.rebuild", "volume=%s segments=%zu lsn=%" PRIu64, v->name,
+           v->segments_count, v->end.lsn);
     sp_index_close(v->index, false);
     v->index = NULL;
     for (size_t i = 0; i < v->segments_count; i++)
@@ -443,7 +444,8 @@ enum sp_status sp_volume_roll_index(struct sp_volume *v, const struct sp_index_s
     enum sp_status status =
         start->again ? make_again(v, start, error) : replay(v, start->segment, start->lsn, error);
     if (status != SP_OK && !start->again && status != SP_NO_SPACE && status != SP_NO_MEMORY) {
-        sp_log(SP_LOG_WARN, "index.damaged", "volume=%s why=\"%s\"", v->name, error->why);
+        sp_log(SP_LOG_WARN, "index.damaged", "volume=%s lsn=%" PRIu64 " why=%s", v->name,
+               v->end.lsn, SP_LOG_QUOTED(error->why));
         status = make_again(v, start, error);
     }
     return status == SP_OK ? remember_segments(v, error) : status;

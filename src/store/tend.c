@@ -158,8 +158,8 @@ static void failed(struct sp_volume *v, struct sp_volume_member *m, enum sp_stat
 {
     if (status == SP_NO_SPACE || status == SP_NO_MEMORY) {
         m->paused_ms = now + PAUSE_MS;
-        sp_log(SP_LOG_WARN, "unit.pause", "volume=%s unit=%s why=%s", v->name, m->name,
-               sp_status_name(status));
+        sp_log(SP_LOG_WARN, "unit.pause", "volume=%s unit=%s status=%s why=%s", v->name, m->name,
+               sp_status_name(status), SP_LOG_QUOTED(error->why));
     } else if (sp_log_replicas(v) > 1) {
         sp_log_eject(v, m, error->why[0] ? error->why : "it stalled while it was being tended");
     } else {
@@ -188,7 +188,8 @@ static void has_segment(struct sp_volume *v, struct sp_volume_member *m)
     m->from_lsn = m->lacks ? segment->first_lsn : 1;
     pthread_mutex_unlock(&v->lock);
     if (m->lacks == 0)
-        sp_log(SP_LOG_INFO, "unit.resilvered", "volume=%s unit=%s", v->name, m->name);
+        sp_log(SP_LOG_INFO, "unit.resilvered", "volume=%s unit=%s lsn=1-%" PRIu64, v->name, m->name,
+               v->end.lsn);
 }
 
 static void resilver(struct sp_volume *v, struct sp_volume_member *m, uint64_t now)
@@ -213,8 +214,10 @@ static void resilver(struct sp_volume *v, struct sp_volume_member *m, uint64_t n
     if (status == SP_OK && slice.unmendable) {
         /* It cannot have what nobody has: said once, and gone on. */
         sp_log(SP_LOG_ERROR, "unit.unmendable",
-               "volume=%s unit=%s segment=%" PRIu64 " blocks=%u-%u count=%u", v->name, m->name,
-               segment->segment, slice.first, slice.first + slice.count - 1, slice.unmendable);
+               "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 "-%" PRIu64
+               " blocks=%u-%u unmendable=%u",
+               v->name, m->name, segment->segment, segment->first_lsn, segment->last_lsn,
+               slice.first, slice.first + slice.count - 1, slice.unmendable);
     }
     if (status == SP_OK && m->tended + slice.count == total)
         status = m->unit->ops->seal(m->unit, segment->segment, segment->generation, total, &error);

@@ -44,8 +44,8 @@ void smtp_close(struct sp_smtp *s, const char *text)
     if (text && s->mode != MODE_TLS) /* after our 220 the client listens for TLS only */
         smtp_reply(s, "%s", text);
     if (text && text[0] == '4')
-        sp_log(SP_LOG_INFO, "smtp.closed", "session=%016" PRIx64 " peer=%s reply=\"%s\"",
-               s->peer.id, s->peer.address, text);
+        sp_log(SP_LOG_INFO, "smtp.closed", "session=%016" PRIx64 " peer=%s reply=%s", s->peer.id,
+               s->peer.address, SP_LOG_QUOTED(text));
     if (s->request) { /* nobody has seen it */
         sp_request_free(s->request);
         s->request = NULL;

@@ -359,12 +359,13 @@ bool smtp_transaction_chunk(struct sp_smtp *s)
 
 static void log_outcome(struct sp_smtp *s, const char *event, const char *reply)
 {
-    char sender[128];
+    char sender[128], quoted[56];
     sp_log(SP_LOG_INFO, event,
            "session=%016" PRIx64 " txn=%" PRIu32 " bytes=%" PRIu64 " sender=%s recipients=%" PRIu32
-           " reply=\"%.40s\"",
+           " reply=%s",
            s->peer.id, s->txns, s->txn->text_bytes,
-           sp_log_quote(s->txn->sender, sender, sizeof sender), s->txn->recipients_count, reply);
+           sp_log_quote(s->txn->sender, sender, sizeof sender), s->txn->recipients_count,
+           sp_log_quote(sp_slice_str(reply), quoted, sizeof quoted));
 }
 
 /* The same for all recipients: once in SMTP, once for each in LMTP. */
