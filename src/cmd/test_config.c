@@ -63,6 +63,7 @@ static void test_whole(void **state)
                                "unit_timeout = 500ms\n"
                                "resilver_rate = 10M\n"
                                "scrub_rate = 0\n"
+                               "scrub_max_age = 7d\n"
                                "hold = 30d\n"
                                "id = 9A9F0DF4-0000-4000-8000-000000000001\n"
                                "allow_shared_domain = yes";
@@ -94,6 +95,7 @@ static void test_whole(void **state)
     assert_int_equal(config.volume.unit_timeout_ms, 500);
     assert_int_equal(config.volume.resilver_rate, 10U << 20);
     assert_int_equal(config.volume.scrub_rate, 0);
+    assert_int_equal(config.volume.scrub_max_age_s, 7 * 86400);
     assert_int_equal(config.volume.hold_s, 30 * 86400);
     sp_config_release(&config);
 }
@@ -111,9 +113,49 @@ static void test_defaults(void **state)
     assert_int_equal(config.volume.segment_bytes, 64U << 20);
     assert_int_equal(config.volume.unit_timeout_ms, 2000);
     assert_int_equal(config.volume.hold_s, 14 * 86400);
+    assert_int_equal(config.volume.scrub_max_age_s, 30 * 86400);
+    assert_null(config.metrics);
     assert_false(config.volume.degraded_accept || config.volume.allow_shared_domain ||
                  config.volume.has_id);
     sp_config_release(&config);
+}
+
+/* A loopback address, a socket, or anything if that is said. */
+static void test_metrics(void **state)
+{
+    static const struct {
+        const char *lines, *metrics; /* NULL: refused */
+    } cases[] = {
+        {"metrics = 127.0.0.1:9187", "127.0.0.1:9187"},
+        {"metrics = [::1]:0", "[::1]:0"},
+        {"metrics = unix:run/m.sock", "unix:/x/run/m.sock"},
+        {"metrics = unix:/run/m.sock", "unix:/run/m.sock"},
+        {"metrics = 192.0.2.1:9187", NULL},
+        {"metrics = :9187", NULL},
+        {"metrics = 192.0.2.1:9187\nmetrics_anywhere = yes", "192.0.2.1:9187"},
+        {"metrics_anywhere = yes\nmetrics = :9187", ":9187"},
+        {"metrics = 192.0.2.1:9187\nmetrics_anywhere = no", NULL},
+        {"metrics = localhost:9187", NULL},
+        {"metrics = unix:", NULL},
+        {"metrics = 127.0.0.1:9187 [::1]:9187", NULL},
+        {"metrics = unix:/0123456789012345678901234567890123456789012345678901234567890123456789"
+         "0123456789012345678901234567890123456789",
+         NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sp_config config;
+        struct sp_error error = {0};
+        char text[1200];
+        snprintf(text, sizeof text, SERVER UNITS VOLUME "\n[listen]\n%s\n", cases[i].lines);
+        enum sp_status status = parse(text, &config, &error);
+        assert_int_equal(status == SP_OK, cases[i].metrics != NULL);
+        if (status == SP_OK) {
+            assert_string_equal(config.metrics, cases[i].metrics);
+            sp_config_release(&config);
+        } else {
+            assert_non_null(strstr(error.why, "[listen] metrics"));
+        }
+    }
 }
 
 static const struct {
@@ -387,9 +429,10 @@ static void test_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),  cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_errors), cmocka_unit_test(test_odd_bytes),
-        cmocka_unit_test(test_files),  cmocka_unit_test(test_values),
+        cmocka_unit_test(test_whole),     cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_metrics),   cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_odd_bytes), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
