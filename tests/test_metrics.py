@@ -1,6 +1,7 @@
 """The metrics listener: its format, its limits, and that what it counts moves when something happens."""
 import http.client
 import os
+import poplib
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from exposition import Broken, Metrics
-from platform_under_test import PROGRAM, fetch_all, message, ok
+from platform_under_test import PASSWORD, PROGRAM, fetch_all, message, ok
 
 ADDRESS = "user@example.org"
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,6 +100,13 @@ def test_mail_counts(measured):
     ok(imap.append("INBOX", None, None, message()))
     with pytest.raises(Exception):
         measured.imap(ADDRESS, "wrong")
+    pop3 = poplib.POP3("127.0.0.1", measured.ports["pop3"], timeout=60)
+    pop3.user(ADDRESS)
+    with pytest.raises(poplib.error_proto):
+        pop3.pass_("wrong")
+    pop3.user(ADDRESS)
+    pop3.pass_(PASSWORD)
+    pop3.quit()
     now = metrics(measured)
 
     def moved(name, **labels):
@@ -114,6 +122,8 @@ def test_mail_counts(measured):
     assert moved("sternpost_logins_denied_total", protocol="imap") == 1
     assert moved("sternpost_answers_refused_total", protocol="smtp", **{"class": "permanent"}) == 1
     assert moved("sternpost_answers_refused_total", protocol="imap", **{"class": "permanent"}) == 1
+    assert moved("sternpost_answers_refused_total", protocol="pop3", **{"class": "permanent"}) == 1
+    assert moved("sternpost_logins_total", protocol="pop3") == moved("sternpost_logins_denied_total", protocol="pop3") == 1
     assert moved("sternpost_volume_commits_total") >= 5
     assert moved("sternpost_volume_commit_seconds_count") == moved("sternpost_volume_commits_total")
     assert moved("sternpost_unit_writes_total", unit="a") >= moved("sternpost_volume_batches_total") > 0

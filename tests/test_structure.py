@@ -10,6 +10,7 @@ TABLE = """\
 | folder | is | may use |
 | --- | --- | --- |
 | `src/cmd` | verbs | everything |
+| `src/web` | HTTP | `net`, `mail` and below |
 | `src/net` | sockets | `proto`, `mail` |
 | `src/proto` | sessions | `base`, `mime`, `src/mail/request.h`, nothing else |
 | `src/mail` | requests | `store` and below |
@@ -40,7 +41,7 @@ def write(root, files):
 @pytest.fixture
 def tree(tmp_path):
     """A small tree in which everything is as it should be."""
-    for layer in ("base", "cmd", "format", "mail", "mime", "net", "proto", "recover", "store", "unit"):
+    for layer in ("base", "cmd", "format", "mail", "mime", "net", "proto", "recover", "store", "unit", "web"):
         (tmp_path / "src" / layer).mkdir(parents=True)
     write(tmp_path, {
         "README.md": "Read [the architecture](docs/architecture.md#layers), then `src/base/slice.h`.\n",
@@ -76,7 +77,7 @@ def test_sound_tree(tree):
     ("src/proto/smtp/a.c", "#include <time.h>\n", "src/proto/smtp/a.c:1: proto is pure: it may not include <time.h>"),
     ("src/mail/a.c", '#include "../net/loop.h"\n',
      'src/mail/a.c:1: includes "../net/loop.h": a path from src/ is wanted'),
-    ("src/web/a.c", "\n", "src/web/a.c:1: is in no layer that tests/check_layers.py knows"),
+    ("src/wap/a.c", "\n", "src/wap/a.c:1: is in no layer that tests/check_layers.py knows"),
     ("README.md", "See\n`src/base/gone.h`.\n", "README.md:2: names src/base/gone.h, which does not exist"),
     ("README.md", "`src/*/gone_*.c`\n", "README.md:1: names src/*/gone_*.c, which does not exist"),
     ("docs/a.md", "[rfc](rfc.md)\n", "docs/a.md:1: links to rfc.md, which does not exist"),
@@ -102,6 +103,6 @@ def test_long_file(tree):
 def test_table_is_compared(tree):
     document = tree / "docs/architecture.md"
     document.write_text(TABLE.replace("volumes | `unit`, `format`", "volumes | `unit`, `format`, `mime`"))
-    assert check(tree) == (1, ["docs/architecture.md:7: tests/check_layers.py lets store include base, format, unit"])
+    assert check(tree) == (1, ["docs/architecture.md:8: tests/check_layers.py lets store include base, format, unit"])
     document.write_text(TABLE.replace("| `src/mime` | messages | `base` |\n", ""))
     assert check(tree) == (1, ["docs/architecture.md:1: the table of layers has no row for src/mime"])

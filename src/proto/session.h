@@ -47,7 +47,7 @@ struct sp_session_counts {
     _Atomic uint64_t logins, logins_denied;
     _Atomic uint64_t messages; /* taken: delivered to somebody, or appended */
     _Atomic uint64_t copies;   /* of these, one for each mailbox */
-    /* "No": for now (SMTP 4xx, IMAP NO [UNAVAILABLE]) or for good (5xx, any other NO, BAD). */
+    /* "No": for now (SMTP 4xx, IMAP NO [UNAVAILABLE], POP3 -ERR [SYS/TEMP]) or for good. */
     _Atomic uint64_t answers_temporary, answers_permanent;
 };
 

@@ -141,7 +141,7 @@ static const struct metric metrics[] = {
     {"sternpost_logins_denied_total", "Logins with a wrong user name or password.", COUNTER, OF_PROTOCOL, .get = session_logins_denied},
     {"sternpost_messages_total", "Messages taken and stored.", COUNTER, OF_PROTOCOL, .get = session_messages},
     {"sternpost_message_copies_total", "The same, one for each mailbox that got it.", COUNTER, OF_PROTOCOL, .get = session_copies},
-    {"sternpost_answers_refused_total", "Answers that said no: temporary is SMTP 4xx and IMAP NO [UNAVAILABLE], permanent SMTP 5xx and any other NO or BAD.", COUNTER, OF_PROTOCOL, .get = answers, .label = "class", .values = answer_classes},
+    {"sternpost_answers_refused_total", "Answers that said no: temporary is SMTP 4xx, IMAP NO [UNAVAILABLE], POP3 -ERR [SYS/TEMP]; permanent is any other.", COUNTER, OF_PROTOCOL, .get = answers, .label = "class", .values = answer_classes},
 
     {"sternpost_volume_copies", "Replicas that are written to.", GAUGE, VOLUME(copies)},
     {"sternpost_volume_min_copies", "Replicas that an acknowledged change is on.", GAUGE, VOLUME(min_copies)},

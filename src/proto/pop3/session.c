@@ -27,6 +27,8 @@ void pop3_say(struct sp_pop3 *s, const char *format, ...)
     size_t kept = (size_t)len < sizeof line ? (size_t)len : sizeof line - 1;
     sp_buf_add(&s->out, sp_slice(line, kept));
     sp_buf_add(&s->out, SP_S("\r\n"));
+    if (line[0] == '-')
+        sp_session_said_no(&s->peer, strncmp(line, "-ERR [SYS/TEMP]", 15) == 0);
 }
 
 void pop3_error(struct sp_pop3 *s, const char *text)
