@@ -26,10 +26,11 @@ LAYERS = {
     "recover": {"recover", "unit", "format", "mime", "base"},
     "store": {"store", "unit", "format", "base"},
     "mail": {"mail", "store", "unit", "format", "mime", "base"},
+    "guard": {"guard", "mail", "store", "unit", "format", "base"},
     "proto": {"proto", "mail/request.h", "mime", "base"},
     "net": {"net", "proto", "mail", "base"},
     "web": {"web", "net", "proto", "mail", "store", "unit", "format", "mime", "base"},
-    "cmd": {"cmd", "web", "net", "proto", "mail", "store", "recover", "unit", "format", "mime", "base"},
+    "cmd": {"cmd", "web", "net", "proto", "guard", "mail", "store", "recover", "unit", "format", "mime", "base"},
 }
 
 # These do no I/O, read no clock and know no thread (their tests may).

@@ -235,6 +235,14 @@ def gap(c):
     return {"modseq_skip": c.varint(), "uidnext_skip": c.varint(), "reason": c.text(), "lsns": c.spans()}
 
 
+def guard(c):
+    fields = {"id": c.uuid(), "event": c.u8(), "operation": c.u8(), "approvals": c.u8()}
+    c.u8()
+    fields.update(uid=c.u32(), cooling_ms=c.u64(), waited_ms=c.u64(), subject_id=c.uuid(), who=c.text(),
+                  subject=c.text(), text=c.text())
+    return fields
+
+
 TYPES = {
     1: ("body", body),
     2: ("body-chunk", body),
@@ -254,6 +262,7 @@ TYPES = {
     48: ("manifest", manifest),
     49: ("gap", gap),
     50: ("tails", tails),
+    53: ("guard", guard),
 }
 
 

@@ -47,12 +47,15 @@ PASS(subscribe)
 PASS(credential)
 PASS(account_record)
 PASS(domain_record)
+PASS(guard_record)
 /* clang-format on */
 
 static pass *const passes[] = {
-    pass_body_head,      pass_message,       pass_flags_change,   pass_expunge,   pass_catalogue,
-    pass_manifest,       pass_gap,           pass_mailbox_record, pass_subscribe, pass_credential,
-    pass_account_record, pass_domain_record, pass_tails,
+    pass_body_head,  pass_message,        pass_flags_change,
+    pass_expunge,    pass_catalogue,      pass_manifest,
+    pass_gap,        pass_mailbox_record, pass_subscribe,
+    pass_credential, pass_account_record, pass_domain_record,
+    pass_tails,      pass_guard_record,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -461,3 +461,41 @@ enum sp_status sp_tails_read(struct sp_slice payload, struct sp_arena *arena, st
         *ret = tails;
     return status;
 }
+
+void sp_guard_record_write(const struct sp_guard_record *guard, struct sp_buf *buf)
+{
+    sp_buf_add(buf, sp_slice(guard->id.bytes, 16));
+    sp_buf_add_byte(buf, guard->event);
+    sp_buf_add_byte(buf, guard->operation);
+    sp_buf_add_byte(buf, guard->approvals);
+    sp_buf_add_byte(buf, 0);
+    sp_buf_add_u32(buf, guard->uid);
+    sp_buf_add_u64(buf, guard->cooling_ms);
+    sp_buf_add_u64(buf, guard->waited_ms);
+    sp_buf_add(buf, sp_slice(guard->subject_id.bytes, 16));
+    sp_buf_add_bytes(buf, guard->who);
+    sp_buf_add_bytes(buf, guard->subject);
+    sp_buf_add_bytes(buf, guard->text);
+}
+
+enum sp_status sp_guard_record_read(struct sp_slice payload, struct sp_guard_record *ret)
+{
+    struct sp_cursor c = sp_cursor(payload);
+    struct sp_guard_record guard = {0};
+    read_uuid(&c, &guard.id);
+    guard.event = sp_cursor_u8(&c);
+    guard.operation = sp_cursor_u8(&c);
+    guard.approvals = sp_cursor_u8(&c);
+    sp_cursor_u8(&c);
+    guard.uid = sp_cursor_u32(&c);
+    guard.cooling_ms = sp_cursor_u64(&c);
+    guard.waited_ms = sp_cursor_u64(&c);
+    read_uuid(&c, &guard.subject_id);
+    guard.who = sp_cursor_bytes(&c);
+    guard.subject = sp_cursor_bytes(&c);
+    guard.text = sp_cursor_bytes(&c);
+    if (c.failed || guard.event == 0 || guard.operation == 0)
+        return SP_CORRUPT;
+    *ret = guard;
+    return SP_OK;
+}

@@ -206,4 +206,31 @@ void sp_tails_write(const struct sp_tails *tails, struct sp_buf *buf);
 enum sp_status sp_tails_read(struct sp_slice payload, struct sp_arena *arena,
                              struct sp_tails *ret) SP_MUST_USE;
 
+/* What was asked of the guard, and what became of it: one record for each event. */
+enum sp_guard_event {
+    SP_GUARD_REQUESTED = 1,
+    SP_GUARD_APPROVED = 2, /* by `who` */
+    SP_GUARD_WAITED = 3,   /* it has waited so long, of the time the server was running */
+    SP_GUARD_UNDONE = 4,   /* taken back */
+    SP_GUARD_DONE = 5,
+    SP_GUARD_REFUSED = 6, /* it was due, and could not be proven or carried out */
+    SP_GUARD_POLICY = 7,  /* operations of this kind are allowed from here on, without requests */
+    SP_GUARD_POLICY_ENDS = 8,
+};
+#define SP_GUARD_NOBODY UINT32_MAX /* the server itself */
+struct sp_guard_record {
+    struct sp_uuid id; /* of the request; nil: of a policy */
+    uint8_t event, operation;
+    uint8_t approvals;            /* REQUESTED: how many it needs */
+    uint32_t uid;                 /* the Unix user whose doing it is, or SP_GUARD_NOBODY */
+    uint64_t cooling_ms;          /* REQUESTED: how long it must wait */
+    uint64_t waited_ms;           /* WAITED */
+    struct sp_uuid subject_id;    /* of the unit or account; nil: it has none */
+    struct sp_slice who, subject; /* names at that time */
+    struct sp_slice text;         /* for people: what was proven, or why not */
+};
+void sp_guard_record_write(const struct sp_guard_record *guard, struct sp_buf *buf);
+enum sp_status sp_guard_record_read(struct sp_slice payload,
+                                    struct sp_guard_record *ret) SP_MUST_USE;
+
 #endif

@@ -57,6 +57,8 @@ const char *sp_record_type_name(unsigned type)
         return "gap";
     case SP_RECORD_TAILS:
         return "tails";
+    case SP_RECORD_GUARD:
+        return "guard";
     default:
         return "unknown";
     }

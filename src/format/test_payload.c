@@ -110,6 +110,19 @@ PASS_ARENA(manifest, sp_manifest,
             .erased = erased,
             .erased_count = 2})
 
+PASS(guard, sp_guard_record,
+     {.id = {{1}},
+      .event = SP_GUARD_REQUESTED,
+      .operation = 2,
+      .approvals = 1,
+      .uid = 1000,
+      .cooling_ms = 86400000,
+      .waited_ms = INT64_MAX,
+      .subject_id = {{3}},
+      .who = SP_S("alice"),
+      .subject = SP_S("a"),
+      .text = SP_S("12 segments on 2 other units")})
+
 static struct sp_tail tails[] = {{{{1}}, 0, 0, 0, 7}, {{{1}}, 1, UINT32_MAX, 12, INT64_MAX}};
 PASS_ARENA(tails, sp_tails, {.begins = true, .ends = true, .list = tails, .count = 2})
 
@@ -124,7 +137,7 @@ static const struct {
     {"subscribe", pass_subscribe, false}, {"credential", pass_credential, false},
     {"account", pass_account, false},     {"domain", pass_domain, false},
     {"manifest", pass_manifest, true},    {"gap", pass_gap, true},
-    {"tails", pass_tails, true},
+    {"tails", pass_tails, true},          {"guard", pass_guard, false},
 };
 
 static void test_round_trips(void **state)

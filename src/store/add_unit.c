@@ -22,13 +22,9 @@ struct sp_add_unit {
     const char *name;
     sp_unit_opener *open;
     void *context;
-    pthread_cond_t finished;
-    bool done;
-    enum sp_status status;
-    struct sp_error error;
 };
 
-static struct sp_volume_member *find(struct sp_volume *v, const char *name)
+struct sp_volume_member *sp_volume_member_named(struct sp_volume *v, const char *name)
 {
     for (uint32_t i = 0; i < v->members_count; i++)
         if (strcmp(v->members[i].name, name) == 0)
@@ -101,7 +97,7 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
     sp_member_set_state(m, m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE);
     m->until_lsn = UINT64_MAX;
     m->why[0] = '\0';
-    m->vote_damaged = m->suspect = m->unanswered = false;
+    m->vote_damaged = m->suspect = m->unanswered = m->outside = false;
     m->vouched = vouched;
     m->from_lsn = UINT64_MAX;
     m->lacks = 0;
@@ -109,10 +105,10 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
     return SP_OK;
 }
 
-static enum sp_status carry_out(struct sp_volume *v, const struct sp_add_unit *add,
-                                struct sp_error *error)
+static enum sp_status carry_out(struct sp_volume *v, void *context, struct sp_error *error)
 {
-    struct sp_volume_member *m = find(v, add->name);
+    const struct sp_add_unit *add = context;
+    struct sp_volume_member *m = sp_volume_member_named(v, add->name);
     struct timespec until;
     if (!m)
         return sp_error_set(error, SP_NOT_FOUND, add->name, "the volume has no such unit");
@@ -141,41 +137,9 @@ static enum sp_status carry_out(struct sp_volume *v, const struct sp_add_unit *a
     return status == SP_OK ? SP_OK : sp_error_set(error, status, v->name, "%s", v->why_not);
 }
 
-bool sp_add_unit_step(struct sp_volume *v)
-{
-    pthread_mutex_lock(&v->lock);
-    struct sp_add_unit *add = v->add_unit;
-    pthread_mutex_unlock(&v->lock);
-    if (!add)
-        return false;
-    add->status = carry_out(v, add, &add->error);
-    pthread_mutex_lock(&v->lock);
-    add->done = true;
-    v->add_unit = NULL;
-    pthread_cond_signal(&add->finished);
-    pthread_mutex_unlock(&v->lock);
-    return true;
-}
-
 enum sp_status sp_volume_add_unit(struct sp_volume *v, const char *name, sp_unit_opener *open,
                                   void *context, struct sp_error *error)
 {
     struct sp_add_unit add = {.name = name, .open = open, .context = context};
-    pthread_mutex_lock(&v->lock);
-    if (v->add_unit || v->stopping) {
-        pthread_mutex_unlock(&v->lock);
-        return sp_error_set(error, SP_UNAVAILABLE, name, "another unit is being added");
-    }
-    pthread_cond_init(&add.finished, NULL);
-    v->add_unit = &add;
-    pthread_cond_signal(&v->wake);
-    while (v->threaded && !add.done)
-        pthread_cond_wait(&add.finished, &v->lock);
-    pthread_mutex_unlock(&v->lock);
-    while (!v->threaded && !add.done)
-        sp_volume_run_once(v);
-    pthread_cond_destroy(&add.finished);
-    if (add.status != SP_OK && error)
-        *error = add.error;
-    return add.status;
+    return sp_task_run(v, carry_out, &add, name, error);
 }

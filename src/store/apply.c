@@ -602,6 +602,7 @@ enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *r
     case SP_RECORD_MANIFEST:
     case SP_RECORD_GAP:
     case SP_RECORD_TAILS:
+    case SP_RECORD_GUARD:
         status = sp_apply_volume_record(apply, record, place);
         break;
     default:

@@ -12,6 +12,9 @@
 enum sp_status sp_apply_volume_record(struct sp_apply *apply, const struct sp_record *record,
                                       const struct sp_place *place) SP_MUST_USE;
 
+/* guard.c */
+enum sp_status sp_apply_guard(struct sp_apply *apply, const struct sp_record *record) SP_MUST_USE;
+
 enum sp_status sp_apply_put(struct sp_apply *apply, MDB_dbi table, MDB_val key,
                             MDB_val value) SP_MUST_USE;
 /* What is not there is deleted already. */

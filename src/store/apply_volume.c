@@ -156,6 +156,8 @@ enum sp_status sp_apply_volume_record(struct sp_apply *apply, const struct sp_re
         return apply_gap(apply, record);
     case SP_RECORD_TAILS:
         return apply_tails(apply, record);
+    case SP_RECORD_GUARD:
+        return sp_apply_guard(apply, record);
     default:
         status = sp_domain_record_read(record->payload, &domain);
         if (status != SP_OK)

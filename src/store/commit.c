@@ -710,7 +710,7 @@ static bool work(struct sp_volume *v)
     if (now - v->checked_ms >= CHECK_EVERY_MS)
         look_after_units(v, now);
     look_after_index(v);
-    bool tended = sp_add_unit_step(v);
+    bool tended = sp_task_step(v);
     tended |= sp_tend_step(v, now);
     struct sp_commit *first = take(v);
     if (!first && (!housekeeping_is_due(v) || !v->writable || v->index_failed))
@@ -739,7 +739,7 @@ static void *committer(void *context)
             pthread_mutex_unlock(&v->lock);
             return NULL;
         }
-        if (!v->queue_first && !v->add_unit) {
+        if (!v->queue_first && !v->task) {
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);
             until.tv_nsec += (long)sp_tend_wait_ms(v, sp_now_ms(), CHECK_EVERY_MS) * 1000000L;

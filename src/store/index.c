@@ -97,6 +97,7 @@ static int open_tables(struct sp_index *index)
         {"bodies", &index->bodies},
         {"tombstones", &index->tombstones},
         {"segments", &index->segments},
+        {"guard", &index->guard},
     };
     MDB_txn *txn;
     int rc = mdb_txn_begin(index->env, NULL, 0, &txn);

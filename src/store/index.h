@@ -19,6 +19,7 @@
  *   bodies      LSN                              struct sp_body_row
  *   tombstones  account, mailbox, MODSEQ         struct sp_uid_pair, ascending
  *   segments    number                           what a start need not read of it (segments.c)
+ *   guard       request, or operation            struct sp_guard_row, subject, who, text
  *
  * Integers in keys are big-endian, so that they sort. Structs are in the machine's own layout: the
  * index does not move between machines.
@@ -179,6 +180,35 @@ enum sp_status sp_index_expunged(struct sp_read *read, const struct sp_uuid *acc
                                  uint32_t mailbox, uint64_t since_modseq,
                                  enum sp_status (*each)(void *context, struct sp_uid_pair run),
                                  void *context) SP_MUST_USE;
+
+/* ---- What was asked of the guard ---- */
+
+#define SP_GUARD_APPROVERS_MAX 8U
+#define SP_GUARD_TEXT_MAX      4000U /* bytes of each of its texts; longer ones are cut */
+
+struct sp_guard_row {
+    struct sp_uuid subject_id;
+    uint64_t requested_ns, finished_ns; /* finished_ns 0: it is pending */
+    uint64_t cooling_ms, waited_ms;
+    uint32_t uid; /* who asked */
+    uint32_t approvers[SP_GUARD_APPROVERS_MAX];
+    uint8_t operation, event; /* event: the last but WAITED */
+    uint8_t approvals_needed, approvals;
+    uint16_t subject_len, who_len, text_len;
+};
+struct sp_guard_request {
+    struct sp_uuid id;
+    struct sp_guard_row row;
+    struct sp_slice subject, who, text; /* in the map */
+};
+enum sp_status sp_index_guard(struct sp_read *read, const struct sp_uuid *id,
+                              struct sp_guard_request *ret) SP_MUST_USE;
+/* Every request, pending or not, by id: request->id is the last one seen (nil to begin); SP_EOF. */
+enum sp_status sp_index_next_guard(struct sp_read *read,
+                                   struct sp_guard_request *request) SP_MUST_USE;
+/* Whether operations of this kind are allowed by a policy: SP_OK or SP_NOT_FOUND. */
+enum sp_status sp_index_guard_policy(struct sp_read *read, uint8_t operation,
+                                     struct sp_guard_request *ret) SP_MUST_USE;
 
 /* ---- For the committer and for replay ---- */
 

@@ -26,7 +26,7 @@ struct sp_index {
     MDB_env *env;
     struct sp_checkpoint *checkpoint;
     MDB_dbi meta, accounts, addresses, domains, mailboxes, names, subscribed, flags, messages,
-        bodies, tombstones, segments;
+        bodies, tombstones, guard, segments;
 };
 
 /* account, mailbox, one more number: the keys of mailboxes, flags, messages, tombstones are

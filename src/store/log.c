@@ -60,7 +60,7 @@ static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id,
         struct sp_vote old = {0};
         uint8_t bytes[SP_VOTE_BYTES_MAX], accepted[SP_BLOCK_BYTES];
         const uint8_t *accept = head_block;
-        if (!m->unit || m->suspect || m->state == SP_UNIT_ABSENT)
+        if (!m->unit || m->suspect || m->outside || m->state == SP_UNIT_ABSENT)
             continue;
         enum sp_status status = sp_vote_read(m->unit, &old, &error);
         if (status == SP_CORRUPT && m->vouched && head_block) {
@@ -329,6 +329,8 @@ static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
             [SP_UNIT_WITNESS] = SP_MEMBER_WITNESS, [SP_UNIT_EJECTED] = SP_MEMBER_EJECTED,
             [SP_UNIT_STALE] = SP_MEMBER_EJECTED,   [SP_UNIT_ABSENT] = SP_MEMBER_EJECTED};
         const struct sp_volume_member *m = &v->members[i];
+        if (m->outside)
+            continue;
         if (sp_uuid_is_nil(&m->id)) {
             absent++; /* who it is only the last epoch knows */
             continue;
@@ -541,9 +543,11 @@ static enum sp_status try_epoch(struct sp_volume *v)
         !vote_on_majority(v, v->epoch_counter, v->epoch_id, &head, block))
         return cannot_write(v, "no majority of the %u units can be reached to begin an epoch",
                             head.members_count);
+    pthread_mutex_lock(&v->lock);
     v->voters_count = head.members_count;
     for (uint32_t i = 0; i < head.members_count; i++)
         v->voters[i] = head.members[i].unit;
+    pthread_mutex_unlock(&v->lock);
     enum sp_status status = start_segment(v, &head);
     if (status == SP_NO_SPACE)
         return cannot_write(v, "a unit is full");

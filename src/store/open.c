@@ -146,6 +146,7 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
             m->state = m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE; /* a new one */
         } else if (!listed) {
             m->state = SP_UNIT_STALE;
+            m->outside = true;
             snprintf(m->why, sizeof m->why, "it is not among the units of epoch %u",
                      head->epoch_counter);
         } else if (listed->role == SP_MEMBER_REPLICA ||

@@ -12,7 +12,11 @@
  *   repair.c   mending what readers found bad
  *   status.c   what can be seen of it from outside
  *   scrub_state.c  what a restart must not forget of the scrub
+ *   task.c     what others ask the committer to do between batches
  *   add_unit.c taking a unit back
+ *   retire.c   letting one go
+ *   proof.c    whether the log is safe without a unit
+ *   guard.c    what was asked of the guard, in the index
  *
  * Compaction belongs beside these: it reads segments by way of `segments` and read.c.
  */
@@ -41,6 +45,7 @@ struct sp_volume_member {
     bool vouched;        /* taken back with a damaged vote: it accepts the next epoch, uncounted */
     bool unanswered;     /* a write that was given up is still under way on it */
     bool suspect;        /* ejected in this life: not even asked for its vote */
+    bool outside;        /* of no epoch: it was retired, or has another history */
     uint64_t from_lsn;   /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
     size_t lacks;    /* of a replica: so many of the first segments are still to be brought to it */
     uint32_t tended; /* blocks of the last of these that it has */
@@ -156,7 +161,7 @@ struct sp_volume {
     /* Held by whoever uses a unit outside the committer's thread; for writing, when one is
      * replaced. */
     pthread_rwlock_t units_lock;
-    struct sp_add_unit *add_unit; /* under lock: what add_unit.c is asked for; NULL: nothing */
+    struct sp_task *task; /* under lock: what task.c is asked for; NULL: nothing */
 
     struct sp_repairs repairs; /* under lock */
 
@@ -255,10 +260,21 @@ void sp_last_segment_release(struct sp_last_segment *last);
 /* Makes a statement of all tails due, from the first account on. */
 void sp_volume_begin_tails(struct sp_volume *v);
 
+/* ---- task.c ---- */
+
+/* Has the committer call `run` between two batches, and waits for its outcome. what: for the error.
+ * SP_UNAVAILABLE: it is busy with another. */
+enum sp_status sp_task_run(struct sp_volume *v,
+                           enum sp_status (*run)(struct sp_volume *v, void *context,
+                                                 struct sp_error *error),
+                           void *context, const char *what, struct sp_error *error) SP_MUST_USE;
+/* Carries out what is asked for; false: nothing. */
+bool sp_task_step(struct sp_volume *v);
+
 /* ---- add_unit.c ---- */
 
-/* Carries out what sp_volume_add_unit asks for; false: nothing. */
-bool sp_add_unit_step(struct sp_volume *v);
+/* NULL: there is none. */
+struct sp_volume_member *sp_volume_member_named(struct sp_volume *v, const char *name);
 
 /* ---- tend.c ---- */
 

@@ -300,6 +300,7 @@ static const struct sp_unit_ops dir_ops = {
     .vote_read = vote_read,
     .vote_write = sp_dir_vote_write,
     .check = check,
+    .forget = sp_dir_forget,
     .space = space,
     .close = sp_dir_close,
 };

@@ -25,6 +25,26 @@
  * and nothing is touched. */
 enum sp_status sp_unit_dir_init(const char *path, const struct sp_uuid *volume,
                                 struct sp_uuid *ret_unit, struct sp_error *error) SP_MUST_USE;
+/* What is in a folder that is to become a unit. */
+#define SP_DIR_EXAMPLES 3U
+struct sp_dir_found {
+    bool exists, directory, mount_point;
+    bool unit;                      /* it has a unit.id */
+    struct sp_uuid unit_id, volume; /* nil: unit.id cannot be read */
+    uint64_t entries;
+    char examples[SP_DIR_EXAMPLES][64]; /* names of some; cut when long */
+};
+enum sp_status sp_unit_dir_look(const char *path, struct sp_dir_found *ret_found,
+                                struct sp_error *error) SP_MUST_USE;
+/* As sp_unit_dir_init, in a folder that holds other files: they stay as they are. SP_EXISTS: it
+ * holds a unit, or names that a unit needs. Asking whether that is meant is the caller's. */
+enum sp_status sp_unit_dir_init_over(const char *path, const struct sp_uuid *volume,
+                                     struct sp_uuid *ret_unit, struct sp_error *error) SP_MUST_USE;
+/* Deletes all that makes PATH a unit, unit.id last: cut off, it is done again. Only the unit with
+ * this id, which must not be open (SP_CONFLICT). Files that are not a unit's stay, and are named in
+ * the error (SP_EXISTS). SP_NOT_FOUND: there is no unit. */
+enum sp_status sp_unit_dir_wipe(const char *path, const struct sp_uuid *unit,
+                                uint64_t *ret_segments, struct sp_error *error) SP_MUST_USE;
 /* Opens it. expected_id: NULL or what unit.id must say (SP_INVALID otherwise). A path without
  * unit.id or without segments is an absent unit: SP_UNAVAILABLE. Locked by another process:
  * SP_CONFLICT. */

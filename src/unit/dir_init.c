@@ -39,27 +39,39 @@ static bool take_uuid(struct sp_slice *text, struct sp_uuid *ret_uuid)
     return sp_uuid_parse(uuid, ret_uuid) == SP_OK && !sp_uuid_is_nil(ret_uuid);
 }
 
+enum sp_status sp_dir_parse_id(struct sp_slice text, struct sp_uuid *ret_unit,
+                               struct sp_uuid *ret_volume, const char **ret_why)
+{
+    char again[ID_TEXT_BYTES];
+    struct sp_uuid unit, volume;
+    struct sp_slice rest = text;
+    *ret_why = "is not that of a unit";
+    if (!skip(&rest, SP_S(ID_BEGINS)))
+        return SP_INVALID;
+    *ret_why = "is of a later format, or damaged";
+    if (!skip(&rest, SP_S(ID_FORMAT "\n")))
+        return SP_UNSUPPORTED;
+    *ret_why = "is damaged";
+    if (!skip(&rest, SP_S("unit ")) || !take_uuid(&rest, &unit) ||
+        !skip(&rest, SP_S("\nvolume ")) || !take_uuid(&rest, &volume) ||
+        !sp_slice_eq(text, sp_slice(again, id_text(&unit, &volume, again))))
+        return SP_INVALID;
+    *ret_unit = unit;
+    *ret_volume = volume;
+    return SP_OK;
+}
+
 enum sp_status sp_dir_read_id(struct sp_dir *dir, struct sp_error *error)
 {
-    char text[ID_TEXT_BYTES], again[ID_TEXT_BYTES], what[80];
-    struct sp_uuid unit, volume;
+    char text[ID_TEXT_BYTES], what[80];
+    const char *why;
     ssize_t n = pread(dir->id_fd, text, sizeof text, 0);
     if (n < 0)
         return sp_dir_fail(dir, error, errno, "cannot read", "unit.id");
-    struct sp_slice whole = sp_slice(text, (size_t)n), rest = whole;
     snprintf(what, sizeof what, "unit %s", dir->unit.name);
-    if (!skip(&rest, SP_S(ID_BEGINS)))
-        return sp_error_set(error, SP_INVALID, what, "%s/unit.id is not that of a unit", dir->path);
-    if (!skip(&rest, SP_S(ID_FORMAT "\n")))
-        return sp_error_set(error, SP_UNSUPPORTED, what,
-                            "%s/unit.id is of a later format, or damaged", dir->path);
-    if (!skip(&rest, SP_S("unit ")) || !take_uuid(&rest, &unit) ||
-        !skip(&rest, SP_S("\nvolume ")) || !take_uuid(&rest, &volume) ||
-        !sp_slice_eq(whole, sp_slice(again, id_text(&unit, &volume, again))))
-        return sp_error_set(error, SP_INVALID, what, "%s/unit.id is damaged", dir->path);
-    dir->unit.id = unit;
-    dir->unit.volume = volume;
-    return SP_OK;
+    enum sp_status status =
+        sp_dir_parse_id(sp_slice(text, (size_t)n), &dir->unit.id, &dir->unit.volume, &why);
+    return status ? sp_error_set(error, status, what, "%s/unit.id %s", dir->path, why) : SP_OK;
 }
 
 static bool write_id(int root_fd, const struct sp_uuid *unit, const struct sp_uuid *volume)
@@ -126,8 +138,33 @@ static enum sp_status fail(struct sp_error *error, const char *path, int number)
                         strerror_r(number, text, sizeof text));
 }
 
-enum sp_status sp_unit_dir_init(const char *path, const struct sp_uuid *volume,
-                                struct sp_uuid *ret_unit, struct sp_error *error)
+/* Whether the folder may become a unit. over: beside what is in it. */
+static enum sp_status check_room(const char *path, int root_fd, bool over, struct sp_error *error)
+{
+    static const char *const names[] = {"unit.id", "vote", "segments"};
+    if (over) {
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            if (faccessat(root_fd, names[i], F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+                continue;
+            sp_error_set(error, SP_EXISTS, path, "there is %s in it; nothing was changed",
+                         names[i]);
+            sp_error_todo(error, "give another directory");
+            return SP_EXISTS;
+        }
+        return SP_OK;
+    }
+    if (is_empty(root_fd))
+        return SP_OK;
+    if (errno)
+        return fail(error, path, errno);
+    sp_error_set(error, SP_EXISTS, path, "is not empty; nothing was changed");
+    sp_error_todo(error, "give a new or empty directory; on a disk of its own (which holds "
+                         "lost+found) make one below the mount point");
+    return SP_EXISTS;
+}
+
+static enum sp_status init(const char *path, const struct sp_uuid *volume, bool over,
+                           struct sp_uuid *ret_unit, struct sp_error *error)
 {
     struct sp_uuid id;
     sp_assert(!sp_uuid_is_nil(volume));
@@ -140,16 +177,9 @@ enum sp_status sp_unit_dir_init(const char *path, const struct sp_uuid *volume,
         return sp_error_set(error, SP_EXISTS, path, "is not a directory");
     if (root_fd < 0)
         return fail(error, path, errno);
-    if (!is_empty(root_fd)) {
-        if (errno) {
-            status = fail(error, path, errno);
-        } else {
-            status = sp_error_set(error, SP_EXISTS, path, "is not empty; nothing was changed");
-            sp_error_todo(error, "give a new or empty directory; on a disk of its own (which holds "
-                                 "lost+found) make one below the mount point");
-        }
+    status = check_room(path, root_fd, over, error);
+    if (status != SP_OK)
         goto out;
-    }
     sp_uuid_make(&id);
     made_segments = mkdirat(root_fd, "segments", 0700) == 0;
     if (!made_segments || !write_id(root_fd, &id, volume) || !sync_parent(root_fd)) {
@@ -169,4 +199,16 @@ out:
     if (status != SP_OK && made_root)
         rmdir(path);
     return status;
+}
+
+enum sp_status sp_unit_dir_init(const char *path, const struct sp_uuid *volume,
+                                struct sp_uuid *ret_unit, struct sp_error *error)
+{
+    return init(path, volume, false, ret_unit, error);
+}
+
+enum sp_status sp_unit_dir_init_over(const char *path, const struct sp_uuid *volume,
+                                     struct sp_uuid *ret_unit, struct sp_error *error)
+{
+    return init(path, volume, true, ret_unit, error);
 }

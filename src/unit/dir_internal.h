@@ -117,6 +117,10 @@ bool sp_dir_zero(int fd, uint32_t first_block, uint32_t count);
 void sp_dir_free(struct sp_dir *dir);
 /* Reads unit.id through id_fd into the unit. SP_INVALID, SP_UNSUPPORTED, SP_IO. */
 enum sp_status sp_dir_read_id(struct sp_dir *dir, struct sp_error *error);
+/* The text of unit.id, taken apart. SP_INVALID, SP_UNSUPPORTED: *ret_why says what it is instead.
+ */
+enum sp_status sp_dir_parse_id(struct sp_slice text, struct sp_uuid *ret_unit,
+                               struct sp_uuid *ret_volume, const char **ret_why);
 
 /* Worker. */
 enum sp_status sp_dir_worker_start(struct sp_dir *dir) SP_MUST_USE;
@@ -151,5 +155,7 @@ void sp_dir_cache_forget(struct sp_dir *dir, uint64_t segment, uint32_t generati
 enum sp_status sp_dir_read(struct sp_unit *unit, uint64_t segment, uint32_t generation,
                            uint32_t first_block, uint8_t *ret_blocks, uint32_t count,
                            struct sp_error *error);
+
+void sp_dir_forget(struct sp_unit *unit, uint64_t segment, uint32_t generation);
 
 #endif

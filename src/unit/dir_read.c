@@ -158,3 +158,14 @@ enum sp_status sp_dir_read(struct sp_unit *unit, uint64_t segment, uint32_t gene
     release(dir, entry, fd);
     return status;
 }
+
+void sp_dir_forget(struct sp_unit *unit, uint64_t segment, uint32_t generation)
+{
+    struct sp_dir *dir = sp_dir(unit);
+    struct sp_dir_cached *entry;
+    int fd = acquire(dir, segment, generation, &entry);
+    if (fd < 0)
+        return;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* what cannot be forgotten is read twice */
+    release(dir, entry, fd);
+}

@@ -582,7 +582,7 @@ enum sp_status sp_sim_unit_open(struct sp_sim_world *world, uint32_t number, con
     sp_assert(u);
     u->unit.ops = &sim_ops;
     snprintf(u->unit.name, sizeof u->unit.name, "%s", name);
-    snprintf(u->unit.domain, sizeof u->unit.domain, "sim %u", number);
+    snprintf(u->unit.domain, sizeof u->unit.domain, "sim:%u", number);
     pthread_mutex_lock(&world->lock);
     u->world = world;
     u->boot = world->boot;

@@ -78,6 +78,9 @@ struct sp_unit_ops {
     /* Whether the path still leads to this unit and to its open segment, and its place can be
      * written. Cheap; called every half second. */
     enum sp_status (*check)(struct sp_unit *unit, struct sp_error *error);
+    /* Has what the machine's memory holds of the segment forgotten, so that the next read comes
+     * from the disk. Optional. */
+    void (*forget)(struct sp_unit *unit, uint64_t segment, uint32_t generation);
     /* Bytes that can still be written. */
     enum sp_status (*space)(struct sp_unit *unit, uint64_t *ret_free_bytes, struct sp_error *error);
     /* Closes it; never waits for a stalled write. */
@@ -90,6 +93,9 @@ struct sp_unit_writes {
     _Atomic uint64_t count, bytes;
     struct sp_histogram us; /* from when the unit begins with it until it is durable */
 };
+/* A failure domain is a set of words, such as "disk:8:0 disk:8:16": whatever takes one of them
+ * takes the unit. Two units share a domain when they share a word. */
+bool sp_unit_domains_shared(const char *a, const char *b);
 
 /* What every kind begins with. */
 struct sp_unit {
