@@ -23,17 +23,18 @@ def test_add_list_remove(either):
     either.add_account("Second@Example.COM")
     assert names(either) == ["second@example.com", "user@example.org"]
     assert "second@example.com" in either.command("account", "list").stdout
-    either.command("account", "remove", "second@example.com", "--yes")
+    either.command("account", "remove", "second@example.com", "--confirm", "second@example.com")
     assert names(either) == ["user@example.org"]
 
 
 def test_removal_wants_confirmation(either):
-    for typed in ("", "no\n", "yes\n"):
+    # What is piped in is never taken for a person's word: a script says it on the command line.
+    for words, typed in (([], ""), ([], "user@example.org\n"), (["--confirm", "yes"], ""), (["--confirm", ""], "")):
         with pytest.raises(CommandFailed) as failed:
-            either.command("account", "remove", "user@example.org", stdin=typed)
+            either.command("account", "remove", "user@example.org", *words, stdin=typed)
         assert failed.value.code == 1 and "not confirmed" in failed.value.stderr
     assert names(either) == ["user@example.org"]
-    either.command("account", "remove", "user@example.org", stdin="user@example.org\n")
+    either.command("account", "remove", "user@example.org", "--confirm", "user@example.org")
     assert names(either) == []
 
 
@@ -43,7 +44,7 @@ def test_removal_wants_confirmation(either):
     (["add", "a@example.org"], "", "password: none was given"),
     (["add", "a@example.org"], "\n", "password: none was given"),
     (["passwd", "nobody@example.org"], "x\n", "there is no such account"),
-    (["remove", "nobody@example.org", "--yes"], "", "there is no such account"),
+    (["remove", "nobody@example.org", "--confirm", "nobody@example.org"], "", "there is no such account"),
 ])
 def test_errors(either, words, stdin, said):
     with pytest.raises(CommandFailed) as failed:

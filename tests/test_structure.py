@@ -13,6 +13,7 @@ TABLE = """\
 | `src/web` | HTTP | `net`, `mail` and below |
 | `src/net` | sockets | `proto`, `mail` |
 | `src/proto` | sessions | `base`, `mime`, `src/mail/request.h`, nothing else |
+| `src/guard` | checks | `mail`, `store`, `unit`, `format` |
 | `src/mail` | requests | `store` and below |
 | `src/store` | volumes | `unit`, `format` |
 | `src/recover` | recovery | `unit`, `format`, `mime` |
@@ -41,7 +42,7 @@ def write(root, files):
 @pytest.fixture
 def tree(tmp_path):
     """A small tree in which everything is as it should be."""
-    for layer in ("base", "cmd", "format", "mail", "mime", "net", "proto", "recover", "store", "unit", "web"):
+    for layer in ("base", "cmd", "format", "guard", "mail", "mime", "net", "proto", "recover", "store", "unit", "web"):
         (tmp_path / "src" / layer).mkdir(parents=True)
     write(tmp_path, {
         "README.md": "Read [the architecture](docs/architecture.md#layers), then `src/base/slice.h`.\n",

@@ -101,38 +101,7 @@ int sp_cmd_account_list(struct sp_call *call)
     return SP_EXIT_OK;
 }
 
-/* What cannot be taken back wants the address typed once more. */
-static enum sp_status confirm(const char *address, struct sp_error *error)
-{
-    char prompt[500], *typed = NULL;
-    snprintf(prompt, sizeof prompt,
-             "This removes the account and all its mail. Type its address (%.300s) to confirm: ",
-             address);
-    enum sp_status status = sp_read_line(prompt, false, &typed);
-    if (!status && strcmp(typed, address) != 0)
-        status = SP_DENIED;
-    free(typed);
-    if (status) {
-        sp_error_set(error, status, address, "not confirmed; nothing was changed");
-        sp_error_todo(error, "type the address when asked (or on standard input), or give --yes");
-    }
-    return status;
-}
-
 int sp_cmd_account_remove(struct sp_call *call)
 {
-    struct sp_error error = {0};
-    const char *address = call->arguments[0];
-    json_t *result;
-    if (!call->options[0] && confirm(address, &error))
-        return sp_fail(&error);
-    json_t *parameters = json_pack("{s:s}", "address", address);
-    if (sp_operation_run(&call->config, "account.remove", parameters, &result, &error))
-        return sp_fail(&error);
-    if (call->json)
-        sp_print_json(result);
-    else
-        printf("%s: removed\n", json_string_value(json_object_get(result, "address")));
-    json_decref(result);
-    return SP_EXIT_OK;
+    return sp_guard_ask(call, "account.remove", call->arguments[0], call->options[0]);
 }

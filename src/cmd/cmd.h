@@ -56,6 +56,13 @@ int sp_cmd_serve(struct sp_call *call);
 int sp_cmd_unit_list(struct sp_call *call);
 int sp_cmd_unit_add(struct sp_call *call);
 int sp_cmd_unit_show(struct sp_call *call);
+int sp_cmd_unit_init(struct sp_call *call);
+int sp_cmd_unit_retire(struct sp_call *call);
+int sp_cmd_unit_wipe(struct sp_call *call);
+int sp_cmd_guard_list(struct sp_call *call);
+int sp_cmd_guard_approve(struct sp_call *call);
+int sp_cmd_guard_undo(struct sp_call *call);
+int sp_cmd_guard_policy(struct sp_call *call);
 int sp_cmd_volume_list(struct sp_call *call);
 int sp_cmd_volume_show(struct sp_call *call);
 int sp_cmd_scrub(struct sp_call *call);
@@ -69,6 +76,16 @@ int sp_cmd_import_mbox(struct sp_call *call);
 int sp_cmd_recover_scan(struct sp_call *call);
 int sp_cmd_recover_rebuild(struct sp_call *call);
 int sp_cmd_recover_dump(struct sp_call *call);
+
+/* What destroys data goes this way (guard.c): it is checked, what was found is shown, and what the
+ * operator types, or confirm says, is requested. confirm: NULL: it is typed, on a terminal. Returns
+ * the exit code. */
+int sp_guard_ask(struct sp_call *call, const char *operation, const char *subject,
+                 const char *confirm);
+/* The text typed on a terminal for `wanted`, or confirm. SP_DENIED: not the same, or no terminal.
+ */
+enum sp_status sp_guard_confirm(const char *subject, const char *wanted, const char *confirm,
+                                struct sp_error *error) SP_MUST_USE;
 
 /* ---- The command line (options.c) ---- */
 

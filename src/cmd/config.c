@@ -19,9 +19,19 @@
 /* inih is built with lines of 200 bytes, end of line and NUL included. */
 #define LINE_BYTES_MAX 198U
 
-enum section { IN_NOTHING, IN_SERVER, IN_LISTEN, IN_TLS, IN_LIMITS, IN_UNIT, IN_VOLUME, SECTIONS };
-static const char *const section_names[] = {"",       "server", "listen", "tls",
-                                            "limits", "unit",   "volume", NULL};
+enum section {
+    IN_NOTHING,
+    IN_SERVER,
+    IN_LISTEN,
+    IN_TLS,
+    IN_LIMITS,
+    IN_GUARD,
+    IN_UNIT,
+    IN_VOLUME,
+    SECTIONS
+};
+static const char *const section_names[] = {"",      "server", "listen", "tls", "limits",
+                                            "guard", "unit",   "volume", NULL};
 
 /* How a value is read, and where it goes. */
 enum kind {
@@ -39,6 +49,7 @@ enum kind {
     ROLE,
     UUID,  /* struct sp_uuid; the flag that it is there is set by name */
     WORDS, /* kept as text for the checks at the end */
+    USERS, /* kept as text: only the system knows who they are */
     DEGRADED,
 };
 struct key {
@@ -79,6 +90,9 @@ static const struct key keys[] = {
     /* One alone could be kept by a search for as long as that takes. */
     {IN_LIMITS, "workers", COUNT, CONFIG(workers), 2, 256},
     {IN_LIMITS, "hash_threads", COUNT, CONFIG(hash_threads), 1, 64},
+    {IN_GUARD, "cooling_off", DURATION_S, CONFIG(guard_cooling_s), 0, 366ULL * 86400},
+    {IN_GUARD, "approvers", USERS, CONFIG(guard_approvers), 0, 0},
+    {IN_GUARD, "approvals", COUNT, CONFIG(guard_approvals), 0, SP_CONFIG_APPROVERS_MAX},
     {IN_UNIT, "kind", UNIT_KIND, 0, 0, 0},
     {IN_UNIT, "path", PATH, UNIT(path), 0, 0},
     {IN_UNIT, "role", ROLE, UNIT(role), 0, 0},
@@ -442,6 +456,7 @@ static void key_set(struct parser *p, const struct key *key, struct sp_slice val
     case HOSTNAME:
     case MAIL_ADDRESS:
     case PATH:
+    case USERS:
         text_set(p, key, value, base + key->offset);
         return;
     case LISTENERS:
@@ -548,6 +563,7 @@ static void defaults_set(struct sp_config *config)
     config->connections_per_peer_max = 500;
     config->incoming_bodies_max = 1000;
     config->hash_threads = 2;
+    config->guard_cooling_s = 86400;
     config->volume.min_copies = 2;
     config->volume.segment_bytes = 64U << 20;
     config->volume.unit_timeout_ms = 2000;

@@ -8,11 +8,14 @@
  *
  *     [server]       hostname, state, postmaster
  *     [listen]       smtp, smtps, lmtp, imap, imaps, ...: ADDRESS:PORT, several separated by
- * blanks; metrics: ADDRESS:PORT on loopback, or unix:PATH; metrics_anywhere [tls]          cert,
- * key [limits]       message_bytes_max, connections, connections_per_peer, incoming_bodies,
- * workers, hash_threads [unit NAME]    kind, path, role, id [volume NAME]  units, min_copies, id,
- * degraded, segment_size, unit_timeout, resilver_rate, scrub_rate, scrub_max_age, hold,
- * allow_shared_domain
+ *                    blanks; metrics: ADDRESS:PORT on loopback, or unix:PATH; metrics_anywhere
+ *     [tls]          cert, key
+ *     [limits]       message_bytes_max, connections, connections_per_peer, incoming_bodies,
+ *                    workers, hash_threads
+ *     [guard]        cooling_off, approvers, approvals
+ *     [unit NAME]    kind, path, role, id
+ *     [volume NAME]  units, min_copies, id, degraded, segment_size, unit_timeout, resilver_rate,
+ *                    scrub_rate, scrub_max_age, hold, allow_shared_domain
  *
  * Sizes are bytes or carry K, M, G, T (powers of 1024); times carry ms, s, min, h or d. A line is
  * at most 198 bytes.
@@ -29,6 +32,7 @@
 #define SP_CONFIG_FILE_MAX      1048576U
 #define SP_CONFIG_LISTENERS_MAX 64U
 #define SP_CONFIG_UNITS_MAX     16U /* of a volume: SP_VOLUME_UNITS_MAX */
+#define SP_CONFIG_APPROVERS_MAX 8U
 #define SP_CONFIG_NAME_MAX      32U /* bytes of a unit's or volume's name */
 
 enum sp_protocol {
@@ -108,6 +112,10 @@ struct sp_config {
     uint32_t incoming_bodies_max;
     uint32_t workers;      /* 0: by the number of processors */
     uint32_t hash_threads; /* Argon2id */
+
+    uint64_t guard_cooling_s;    /* how long what destroys data waits, and can be undone */
+    uint32_t guard_approvals;    /* how many other persons must approve of it */
+    const char *guard_approvers; /* Unix users, separated by blanks; NULL: none */
 
     struct sp_config_unit *units;
     uint32_t units_count;

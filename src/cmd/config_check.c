@@ -62,6 +62,26 @@ static enum sp_status check_server(const struct sp_config *config, struct sp_err
     return SP_OK;
 }
 
+/* Each must be able to be met by somebody: one who asks does not approve. */
+static enum sp_status check_guard(const struct sp_config *config, struct sp_error *error)
+{
+    uint32_t users = 0;
+    struct sp_slice rest =
+        sp_slice_trim(sp_slice_str(config->guard_approvers ? config->guard_approvers : ""));
+    while (rest.len) {
+        size_t end = sp_slice_find(rest, ' ');
+        rest =
+            end == SIZE_MAX ? (struct sp_slice){NULL, 0} : sp_slice_trim(sp_slice_from(rest, end));
+        users++;
+    }
+    if (users > SP_CONFIG_APPROVERS_MAX)
+        return refuse(config, error, 0, "[guard] approvers: more than 8", "name fewer");
+    if (config->guard_approvals > users)
+        return refuse(config, error, 0, "[guard] approvals: more than there are approvers",
+                      "name the Unix users who may approve: approvers = alice bob");
+    return SP_OK;
+}
+
 /* Whether b is a or lies within it. */
 static bool path_covers(const char *a, const char *b)
 {
@@ -188,6 +208,8 @@ enum sp_status sp_config_check(struct sp_config *config, struct sp_slice units, 
                                struct sp_error *error)
 {
     enum sp_status status = check_server(config, error);
+    if (!status)
+        status = check_guard(config, error);
     if (!status)
         status = check_units(config, error);
     if (!status)

@@ -134,6 +134,24 @@ static bool only_looks(const char *operation)
     return dot && (strcmp(dot, ".status") == 0 || strcmp(dot, ".show") == 0);
 }
 
+/* The kernel says who is at the other end. The socket is open to all only where others may approve
+ * what the guard has pending. */
+static enum sp_status admit(const struct sp_platform *platform, int fd, const char *operation,
+                            struct sp_error *error)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+        return sp_error_set(error, SP_DENIED, "control", "nobody knows who asks");
+    sp_operation_set_user(peer.uid);
+    if (peer.uid == geteuid() || peer.uid == 0 ||
+        sp_operation_is_approvers(platform, operation, peer.uid))
+        return SP_OK;
+    sp_error_set(error, SP_DENIED, operation, "user %u may not ask for this", (unsigned)peer.uid);
+    sp_error_todo(error, "run this as the user that the server runs as");
+    return SP_DENIED;
+}
+
 static void serve_request(struct connection *connection, struct sp_line_stream *stream)
 {
     struct sp_platform *platform = connection->control->platform;
@@ -146,6 +164,8 @@ static void serve_request(struct connection *connection, struct sp_line_stream *
         return; /* somebody looked whether we are here */
     if (!name) {
         status = sp_error_set(&error, SP_INVALID, "control", "not a request");
+        answer(connection->fd, status, NULL, &error);
+    } else if ((status = admit(platform, connection->fd, name, &error)) != SP_OK) {
         answer(connection->fd, status, NULL, &error);
     } else if (strcmp(name, "import") == 0) {
         sp_import_serve(platform, stream, parameters);
@@ -239,9 +259,17 @@ static enum sp_status listen_at(const struct sp_config *config, int *ret_folder,
     if (socket_address(config, temporary, &folder, &address))
         return socket_error(config, error);
     (void)unlinkat(folder, temporary, 0);
+    struct stat st;
+    if (config->guard_approvers && fstat(folder, &st) == 0) {
+        char path[40]; /* the way to the socket, and to nothing else: what is in there is ours alone
+                        */
+        snprintf(path, sizeof path, "/proc/self/fd/%d", folder);
+        if (chmod(path, (st.st_mode & 07777) | 0011))
+            sp_log(SP_LOG_WARN, "control.mode", "why=\"%s\"", strerror(errno));
+    }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) ||
-        fchmodat(folder, temporary, 0600, 0) || listen(fd, 16) ||
+        fchmodat(folder, temporary, config->guard_approvers ? 0666 : 0600, 0) || listen(fd, 16) ||
         renameat(folder, temporary, folder, SOCKET_NAME)) {
         enum sp_status status = socket_error(config, error);
         if (fd >= 0)

@@ -7,8 +7,12 @@
  *     <- {"result": {...}}
  *     <- {"error": {"status": "exists", "what": "...", "why": "...", "todo": "..."}}
  *
+ * Whoever runs as the server's user, or as root, is the operator. Where [guard] names approvers,
+ * the socket is open to all (0666), and those approvers may look at what is pending, approve and
+ * undo it; everybody else is refused: the kernel says who is at the other end.
+ *
  * One request a connection, but for `import`: after its result the connection carries messages
- * (import_stream.h). Whoever can open the socket is the operator: it asks for no password.
+ * (import_stream.h). It asks for no password.
  *
  * Limits: lines of SP_CONTROL_REQUEST_MAX and SP_CONTROL_REPLY_MAX bytes;
  * SP_CONTROL_CONNECTIONS_MAX connections, each with a thread of its own; 30 s for a request to

@@ -12,6 +12,14 @@
     "second run brings only what is new. What cannot be imported is named and left out; the exit " \
     "code is then 1."
 
+#define GUARDED                                                                                    \
+    "It passes the guard: nothing happens that is not proven to lose nothing else, typed, and "    \
+    "has waited for\n[guard] cooling_off; until then `sternpost guard undo` takes it back."
+#define CONFIRM                                                                                    \
+    {                                                                                              \
+        "confirm", "TEXT", "what would be typed on a terminal"                                     \
+    }
+
 static const struct sp_verb verbs[] = {
     {
         .name = "init",
@@ -73,11 +81,11 @@ static const struct sp_verb verbs[] = {
         .name = "account remove",
         .arguments = "ADDRESS",
         .summary = "Removes an account and all its mail",
-        .details = "Asks for the address once more, on a terminal or as a line of standard input.",
+        .details = GUARDED,
         .arguments_min = 1,
         .arguments_max = 1,
         .facts = true,
-        .options = {{"yes", NULL, "do not ask"}},
+        .options = {CONFIRM},
         .run = sp_cmd_account_remove,
     },
     {
@@ -116,6 +124,81 @@ static const struct sp_verb verbs[] = {
         .facts = true,
         .options = {{"init", NULL, "make a new unit of its folder, which must be empty"}},
         .run = sp_cmd_unit_add,
+    },
+    {
+        .name = "unit init",
+        .arguments = "NAME",
+        .summary = "Makes a new, empty unit of the folder that the configuration names",
+        .details = "Beside other files only when it is confirmed; never where a unit is: what that "
+                   "keeps is let go with `unit\nretire` and deleted with `unit wipe`.",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .options = {CONFIRM},
+        .run = sp_cmd_unit_init,
+    },
+    {
+        .name = "unit retire",
+        .arguments = "NAME",
+        .summary = "Takes a unit out of the volume for good",
+        .details = "A spare takes its place first, and is brought all that it lacks. NAME may be "
+                   "the UUID of a unit that is absent.\n" GUARDED,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .options = {CONFIRM},
+        .run = sp_cmd_unit_retire,
+    },
+    {
+        .name = "unit wipe",
+        .arguments = "NAME",
+        .summary = "Deletes all that a unit keeps which was retired",
+        .details = GUARDED,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .options = {CONFIRM},
+        .run = sp_cmd_unit_wipe,
+    },
+    {
+        .name = "guard list",
+        .arguments = "",
+        .summary = "Lists what is requested of the guard and waits",
+        .facts = true,
+        .options = {{"all", NULL, "what was done, undone or refused as well"}},
+        .run = sp_cmd_guard_list,
+    },
+    {
+        .name = "guard approve",
+        .arguments = "ID",
+        .summary = "Approves of a request of somebody else",
+        .details = "For the users that [guard] approvers names. They are known by the Unix user "
+                   "that runs this command.",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .run = sp_cmd_guard_approve,
+    },
+    {
+        .name = "guard undo",
+        .arguments = "ID",
+        .summary = "Takes a request back that has not been carried out yet",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .run = sp_cmd_guard_undo,
+    },
+    {
+        .name = "guard policy",
+        .arguments = "OPERATION",
+        .summary = "Allows an operation from then on, without a request for each",
+        .details = "segments.delete: that segments are deleted which compaction has replaced, when "
+                   "`hold` has passed.\n" GUARDED,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .facts = true,
+        .options = {CONFIRM, {"end", NULL, "end it, at once"}},
+        .run = sp_cmd_guard_policy,
     },
     {
         .name = "volume list",

@@ -74,7 +74,7 @@ static enum sp_status check_domain(const struct add_context *add, const struct s
     for (uint32_t i = 0; i < status.units_count; i++) {
         const struct sp_volume_unit_status *other = &status.units[i];
         if (other->state > SP_UNIT_WITNESS || strcmp(other->name, add->unit->name) == 0 ||
-            strcmp(other->domain, unit->domain) != 0)
+            !sp_unit_domains_shared(other->domain, unit->domain))
             continue;
         sp_error_set(error, SP_INVALID, add->unit->name,
                      "it is in one failure domain with unit %s (%s)", other->name, unit->domain);
@@ -200,7 +200,14 @@ static const struct {
     {"account.add", sp_operation_account_add},
     {"account.list", sp_operation_account_list},
     {"account.passwd", sp_operation_account_passwd},
-    {"account.remove", sp_operation_account_remove},
+    {"guard.approve", sp_operation_guard_approve},
+    {"guard.check", sp_operation_guard_check},
+    {"guard.list", sp_operation_guard_list},
+    {"guard.look", sp_operation_guard_look},
+    {"guard.policy.end", sp_operation_guard_policy_end},
+    {"guard.request", sp_operation_guard_request},
+    {"guard.tell", sp_operation_guard_tell},
+    {"guard.undo", sp_operation_guard_undo},
     {"unit.add", unit_add},
     {"unit.show", sp_operation_unit_show},
     {"volume.scrub", volume_scrub},

@@ -7,8 +7,15 @@
  *
  *     account.add      address, password    -> {id, address}
  *     account.list                          -> [{id, address, mailboxes, messages, bytes,
- * protected}] account.passwd   address, password    -> {id, address} account.remove   address ->
- * {id, address}
+ * protected}]
+ *     account.passwd   address, password    -> {id, address}
+ *     guard.check      operation, subject   -> {}; guard.look tells how far it is
+ *     guard.look                            -> {running, status, confirm, facts, ...}
+ *     guard.request    operation, subject, confirm  -> as in guard.list
+ *     guard.approve    id                   -> as in guard.list; guard.undo likewise
+ *     guard.list       all                  -> [{id, operation, subject, state, ...}]
+ *     guard.policy.end operation            -> {}
+ *     guard.tell       subject, id, text    -> {}: a unit was initialised
  *     unit.add         name, init           -> as in volume.status
  *     unit.show        name                 -> as in volume.status, with its vote
  *     volume.scrub     unit (may be absent) -> {}; volume.status tells how far it is
@@ -42,6 +49,13 @@ struct sp_access {
 enum sp_status sp_access_open(const struct sp_config *config, struct sp_access *ret_access,
                               struct sp_error *error) SP_MUST_USE;
 void sp_access_close(struct sp_access *access);
+
+/* Who asks, on this thread: the Unix user at the other end of the control socket. Until it is said,
+ * the one that this process runs as. */
+void sp_operation_set_user(uint32_t uid);
+/* Whether a user who is not the server's own, nor root, may ask for this: those who approve may
+ * look, approve and undo. */
+bool sp_operation_is_approvers(const struct sp_platform *platform, const char *name, uint32_t uid);
 
 /* The account whose address this is. SP_NOT_FOUND with an error that says so. */
 enum sp_status sp_operation_find_account(struct sp_platform *platform, struct sp_slice address,

@@ -74,19 +74,6 @@ enum sp_status sp_operation_account_passwd(struct sp_platform *platform, const j
     return status ? status : account_json(&id, sp_slice_str(address), ret_result, error);
 }
 
-enum sp_status sp_operation_account_remove(struct sp_platform *platform, const json_t *parameters,
-                                           json_t **ret_result, struct sp_error *error)
-{
-    const char *address;
-    struct sp_uuid id;
-    enum sp_status status = sp_operation_text(parameters, "address", &address, error);
-    if (!status)
-        status = sp_operation_find_account(platform, sp_slice_str(address), &id, error);
-    if (!status)
-        status = sp_account_remove(platform->volume, sp_slice_str(address), error);
-    return status ? status : account_json(&id, sp_slice_str(address), ret_result, error);
-}
-
 static void list_one(void *context, const struct sp_account_summary *summary)
 {
     char id[SP_UUID_TEXT];

@@ -9,7 +9,12 @@ typedef enum sp_status sp_operation_function(struct sp_platform *platform, const
 
 /* operation_account.c */
 sp_operation_function sp_operation_account_add, sp_operation_account_list,
-    sp_operation_account_passwd, sp_operation_account_remove;
+    sp_operation_account_passwd;
+
+/* operation_guard.c */
+sp_operation_function sp_operation_guard_approve, sp_operation_guard_check, sp_operation_guard_list,
+    sp_operation_guard_look, sp_operation_guard_policy_end, sp_operation_guard_request,
+    sp_operation_guard_tell, sp_operation_guard_undo;
 
 /* operation_status.c */
 sp_operation_function sp_operation_unit_show;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -68,7 +69,7 @@ enum sp_status sp_platform_lock(const struct sp_config *config, int *ret_fd, str
 
 static bool same_domain(const struct sp_volume_unit *a, const struct sp_volume_unit *b)
 {
-    return a->unit && b->unit && strcmp(a->unit->domain, b->unit->domain) == 0;
+    return a->unit && b->unit && sp_unit_domains_shared(a->unit->domain, b->unit->domain);
 }
 
 static enum sp_status check_domains(const struct sp_config *config,
@@ -205,6 +206,69 @@ enum sp_status sp_platform_volume_id(const struct sp_config *config, struct sp_u
     return status;
 }
 
+/* ---- The guard ---- */
+
+static enum sp_status wipe_unit(void *context, const char *name, const struct sp_uuid *unit,
+                                uint64_t *ret_segments, struct sp_error *error)
+{
+    const struct sp_config *config = context;
+    for (uint32_t i = 0; i < config->units_count; i++) {
+        struct sp_dir_found found;
+        const char *path = config->units[i].path;
+        bool meant = strcmp(config->units[i].name, name) == 0 ||
+                     (sp_unit_dir_look(path, &found, error) == SP_OK &&
+                      sp_uuid_eq(&found.unit_id, unit)); /* named by its UUID */
+        if (meant)
+            return sp_unit_dir_wipe(path, unit, ret_segments, error);
+    }
+    sp_error_set(error, SP_INVALID, name, "nobody knows where it is");
+    sp_error_todo(error, "put it into the configuration, with its path, and restart the server");
+    return SP_INVALID;
+}
+
+static enum sp_status user_id(const char *name, uint32_t *ret_uid, struct sp_error *error)
+{
+    struct passwd entry, *found = NULL;
+    char scratch[4096];
+    uint64_t number;
+    if (sp_slice_u64(sp_slice_str(name), UINT32_MAX - 1, &number) == SP_OK) {
+        *ret_uid = (uint32_t)number;
+        return SP_OK;
+    }
+    if (getpwnam_r(name, &entry, scratch, sizeof scratch, &found) == 0 && found) {
+        *ret_uid = found->pw_uid;
+        return SP_OK;
+    }
+    sp_error_set(error, SP_INVALID, "[guard] approvers", "this system has no user %s", name);
+    sp_error_todo(error, "name Unix users, or their numbers");
+    return SP_INVALID;
+}
+
+static enum sp_status open_guard(const struct sp_config *config, bool serving,
+                                 struct sp_platform *platform, struct sp_error *error)
+{
+    struct sp_guard_config guard = {
+        .volume = platform->volume,
+        .cooling_ms = config->guard_cooling_s * 1000,
+        .approvals = config->guard_approvals,
+        .shared_ok = config->volume.allow_shared_domain,
+        .wipe = wipe_unit,
+        .context = (void *)(uintptr_t)config,
+        .serving = serving,
+    };
+    char names[256], *rest = NULL;
+    snprintf(names, sizeof names, "%s", config->guard_approvers ? config->guard_approvers : "");
+    for (char *at = names; (rest = strsep(&at, " \t"));) {
+        if (!*rest)
+            continue;
+        enum sp_status status = user_id(rest, &guard.approvers[guard.approvers_count], error);
+        if (status)
+            return status;
+        guard.approvers_count++; /* at most so many: the configuration was checked */
+    }
+    return sp_guard_open(&guard, &platform->guard, error);
+}
+
 /* ---- All of it ---- */
 
 enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
@@ -255,6 +319,8 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
         };
         status = sp_mail_open(&mail, &platform.mail, error);
     }
+    if (!status)
+        status = open_guard(config, options && options->serving, &platform, error);
     if (status)
         sp_platform_close(&platform);
     else
@@ -264,10 +330,12 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
 
 void sp_platform_close(struct sp_platform *platform)
 {
+    sp_guard_close(platform->guard);
     sp_mail_close(platform->mail);
     sp_volume_close(platform->volume);
     if (platform->lock_fd >= 0)
         close(platform->lock_fd);
+    platform->guard = NULL;
     platform->mail = NULL;
     platform->volume = NULL;
     platform->lock_fd = -1;

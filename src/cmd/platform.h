@@ -13,6 +13,7 @@
 #define SP_CMD_PLATFORM_H
 
 #include "cmd/config.h"
+#include "guard/guard.h"
 #include "mail/mail.h"
 #include "store/volume.h"
 
@@ -22,9 +23,11 @@ struct sp_platform {
     struct sp_uuid volume_id;
     struct sp_volume *volume;
     struct sp_mail *mail;
+    struct sp_guard *guard;
 };
 
 struct sp_platform_options {
+    bool serving; /* what the guard has pending is carried out when it is due */
     bool index_rebuild;
     void (*progress)(void *context, uint64_t done_bytes,
                      uint64_t total_bytes); /* of a rebuild; may be NULL */

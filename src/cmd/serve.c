@@ -208,8 +208,8 @@ int sp_cmd_serve(struct sp_call *call)
     sigset_t set;
     int lock_fd;
     uint64_t next_ms = 0;
-    const struct sp_platform_options options = {.progress = log_progress,
-                                                .progress_context = &next_ms};
+    const struct sp_platform_options options = {
+        .serving = true, .progress = log_progress, .progress_context = &next_ms};
     signals_block(&set);
     sp_log(SP_LOG_INFO, "server.start", "version=%s config=%s", SP_VERSION,
            SP_LOG_QUOTED(call->config.path));

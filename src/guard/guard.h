@@ -78,6 +78,9 @@ const char *sp_guard_operation_name(unsigned operation);
 enum sp_status sp_guard_operation_find(const char *name, uint8_t *ret_operation,
                                        struct sp_error *error) SP_MUST_USE;
 
+/* Whether the user is one of those who may approve. */
+bool sp_guard_is_approver(const struct sp_guard *guard, uint32_t uid);
+
 /* ---- Checking ---- */
 
 struct sp_guard_check {

@@ -202,7 +202,7 @@ enum sp_status sp_guard_request(struct sp_guard *g, uint8_t operation, const cha
 
 /* ---- Approving, undoing ---- */
 
-static bool is_approver(const struct sp_guard *g, uint32_t uid)
+bool sp_guard_is_approver(const struct sp_guard *g, uint32_t uid)
 {
     for (uint32_t i = 0; i < g->config.approvers_count; i++)
         if (g->config.approvers[i] == uid)
@@ -234,7 +234,7 @@ enum sp_status sp_guard_approve(struct sp_guard *g, const struct sp_uuid *id,
         sp_error_todo(error, "somebody else of [guard] approvers must");
         return SP_DENIED;
     }
-    if (!is_approver(g, who->uid)) {
+    if (!sp_guard_is_approver(g, who->uid)) {
         sp_error_set(error, SP_DENIED, who->name, "is not among [guard] approvers");
         return SP_DENIED;
     }

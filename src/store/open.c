@@ -670,8 +670,8 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
         status.copies += m->state == SP_UNIT_REPLICA && m->unit;
         for (uint32_t k = 0; k < i; k++)
             status.shared_domain |= v->members[k].state == SP_UNIT_REPLICA &&
-                                    m->state == SP_UNIT_REPLICA && m->domain[0] &&
-                                    strcmp(v->members[k].domain, m->domain) == 0;
+                                    m->state == SP_UNIT_REPLICA &&
+                                    sp_unit_domains_shared(v->members[k].domain, m->domain);
     }
     pthread_mutex_unlock(&v->lock);
     pthread_rwlock_rdlock(&v->units_lock);
