@@ -277,7 +277,7 @@ enum sp_status sp_guard_open(const struct sp_guard_config *config, struct sp_gua
     if (!g)
         return sp_error_set(error, SP_NO_MEMORY, "guard", "no memory");
     g->config = *config;
-    g->proof = sp_proof_new(config->volume);
+    g->proof = sp_proof_new(config->volume, config->mono_ms);
     pthread_mutex_init(&g->lock, NULL);
     pthread_mutex_init(&g->prove_lock, NULL);
     pthread_mutex_init(&g->act_lock, NULL);

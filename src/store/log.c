@@ -116,12 +116,23 @@ void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const ch
            v->end.segment, v->end.lsn, SP_LOG_QUOTED(why));
 }
 
-void sp_log_recruit(struct sp_volume *v)
+/* Whether what takes a replica takes it as well. */
+static bool shares_domain(const struct sp_volume *v, const struct sp_volume_member *m)
+{
+    bool shares = false;
+    for (uint32_t i = 0; i < v->members_count; i++)
+        shares |= v->members[i].state == SP_UNIT_REPLICA && v->members[i].unit &&
+                  sp_unit_domains_shared(v->members[i].domain, m->domain);
+    return shares;
+}
+
+static void recruit(struct sp_volume *v, bool any_domain)
 {
     for (uint32_t i = 0; i < v->members_count && sp_log_replicas(v) < v->replicas_wanted; i++) {
         struct sp_volume_member *m = &v->members[i];
         struct sp_error error = {0};
-        if (m->state != SP_UNIT_SPARE || !m->unit || m->unit->ops->check(m->unit, &error) != SP_OK)
+        if (m->state != SP_UNIT_SPARE || !m->unit || (!any_domain && shares_domain(v, m)) ||
+            m->unit->ops->check(m->unit, &error) != SP_OK)
             continue;
         pthread_mutex_lock(&v->lock);
         sp_member_set_state(m, SP_UNIT_REPLICA);
@@ -134,6 +145,13 @@ void sp_log_recruit(struct sp_volume *v)
         sp_log(SP_LOG_WARN, "unit.recruit", "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64,
                v->name, m->name, v->end.segment, v->end.lsn + 1);
     }
+}
+
+/* Rather one in a failure domain of its own. */
+void sp_log_recruit(struct sp_volume *v)
+{
+    recruit(v, false);
+    recruit(v, true);
 }
 
 static enum sp_status cannot_write(struct sp_volume *v, const char *format, ...) SP_PRINTF(2, 3);

@@ -38,6 +38,7 @@ struct view {
 
 struct sp_proof {
     struct sp_volume *v;
+    uint64_t (*mono_ms)(void);
     struct entry *entries; /* ascending by segment */
     size_t count;
     struct sp_uuid units[SP_VOLUME_UNITS_MAX]; /* whose copies they are */
@@ -45,11 +46,11 @@ struct sp_proof {
     _Atomic bool stop;
 };
 
-struct sp_proof *sp_proof_new(struct sp_volume *v)
+struct sp_proof *sp_proof_new(struct sp_volume *v, uint64_t (*mono_ms)(void))
 {
     struct sp_proof *p = calloc(1, sizeof *p);
     if (p)
-        p->v = v;
+        *p = (struct sp_proof){.v = v, .mono_ms = mono_ms ? mono_ms : sp_now_ms};
     return p;
 }
 
@@ -184,7 +185,7 @@ static bool read_copy(struct sp_proof *p, struct entry *e, uint32_t k, uint8_t *
     struct copy *copy = &e->copies[k];
     uint64_t chain = 0;
     uint32_t total = e->segment.data_blocks;
-    *copy = (struct copy){.at_ms = sp_now_ms()};
+    *copy = (struct copy){.at_ms = p->mono_ms()};
     sp_digest_init(&state);
     for (uint32_t first = 0; first < total && !copy->bad; first += SLICE_BLOCKS) {
         uint32_t n = total - first < SLICE_BLOCKS ? total - first : SLICE_BLOCKS;
@@ -218,7 +219,7 @@ enum sp_status sp_proof_read(struct sp_proof *p, const struct sp_uuid *without,
                              struct sp_error *error)
 {
     struct view view;
-    uint64_t total = 0, now = sp_now_ms();
+    uint64_t total = 0, now = p->mono_ms();
     look(p->v, &view);
     uint8_t *blocks = aligned_alloc(SP_BLOCK_BYTES, (size_t)SLICE_BLOCKS * SP_BLOCK_BYTES);
     if (!blocks || refresh(p, &view) != SP_OK) {

@@ -21,7 +21,8 @@
 #define SP_VOTERS_MIN 3U /* fewer must never be left */
 
 struct sp_proof;
-struct sp_proof *sp_proof_new(struct sp_volume *volume) SP_MUST_USE;
+/* mono_ms: the clock by which it says what it has read lately; NULL: the machine's. */
+struct sp_proof *sp_proof_new(struct sp_volume *volume, uint64_t (*mono_ms)(void)) SP_MUST_USE;
 void sp_proof_free(struct sp_proof *proof);
 
 /* Reads what has not been read lately. without: the unit in question; nil: none. A copy that is not
