@@ -416,3 +416,18 @@ def test_blocks_overwritten_while_serving(new_platform):
             shutil.rmtree(platform.folder / unit, ignore_errors=True)
     time.sleep(1)
     assert contents(platform) == before
+
+
+def test_images_on_one_disk(on_disks):
+    """Three file systems, three loop devices, one disk below them: one failure takes all, and that is seen."""
+    platform, _ = on_disks
+    platform.configure(allow_shared_domain="no")
+    with pytest.raises(AssertionError, match="are in one failure domain"):
+        platform.start()
+    platform.process = None
+    platform.configure(allow_shared_domain="yes")
+    platform.start()
+    domains = {unit["domain"] for unit in json.loads(platform.command("unit", "list", "--json").stdout)}
+    assert len(domains) == 1 and "disk:7:" not in domains.pop()
+    assert "share a failure domain" in platform.command("unit", "list").stdout
+    assert "share a failure domain" in platform.command("volume", "list").stdout

@@ -77,6 +77,19 @@ json_t *sp_unit_at_rest(const struct sp_config *config, const struct sp_config_u
     return row;
 }
 
+/* At rest: by what the units say. */
+static bool any_shared(const json_t *units)
+{
+    for (size_t i = 0; i < json_array_size(units); i++)
+        for (size_t k = 0; k < i; k++) {
+            const char *a = json_string_value(json_object_get(json_array_get(units, i), "domain"));
+            const char *b = json_string_value(json_object_get(json_array_get(units, k), "domain"));
+            if (a && b && sp_unit_domains_shared(a, b))
+                return true;
+        }
+    return false;
+}
+
 static json_t *volume_at_rest(const struct sp_config *config)
 {
     char id[SP_UUID_TEXT];
@@ -92,6 +105,7 @@ static json_t *volume_at_rest(const struct sp_config *config)
     }
     json_t *volume = json_pack("{s:s,s:s,s:i,s:o}", "name", config->volume.name, "state", "stopped",
                                "min_copies", (int)config->volume.min_copies, "units", units);
+    json_object_set_new(volume, "shared_domain", json_boolean(any_shared(units)));
     if (known) {
         sp_uuid_text(&volume_id, id);
         json_object_set_new(volume, "id", json_string(id));
@@ -114,6 +128,15 @@ enum sp_status sp_unit_look(const struct sp_config *config, json_t **ret_volume,
     status = sp_control_call(fd, "volume.status", NULL, ret_volume, error);
     close(fd);
     return status;
+}
+
+/* Two copies in one failure domain are one: whoever looks is told. */
+static void say_shared(const struct sp_config *config, const json_t *volume)
+{
+    if (json_is_true(json_object_get(volume, "shared_domain")))
+        printf("\n%s: units share a failure domain (allow_shared_domain): one failure can take "
+               "several copies\n",
+               config->volume.name);
 }
 
 int sp_cmd_unit_list(struct sp_call *call)
@@ -140,6 +163,8 @@ int sp_cmd_unit_list(struct sp_call *call)
         sp_print_json(units);
     else
         sp_print_table(units, columns);
+    if (!call->json)
+        say_shared(&call->config, volume);
     json_decref(volume);
     return SP_EXIT_OK;
 }

@@ -1,4 +1,5 @@
 #include "unit/dir_internal.h"
+#include "unit/domain.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 void sp_dir_segment_name(uint64_t segment, uint32_t generation, const char *suffix,
@@ -345,25 +345,14 @@ static void remove_passing(int dir_fd)
     closedir(listing);
 }
 
-/* The failure domain: the disk that holds the file system; two partitions of one disk fail
- * together. */
-static void find_domain(dev_t dev, char ret_domain[SP_UNIT_DOMAIN_MAX])
+static void find_domain(const struct sp_dir *dir, char ret_domain[SP_UNIT_DOMAIN_MAX])
 {
-    unsigned major_number = major(dev), minor_number = minor(dev);
-    char path[128];
-    snprintf(path, sizeof path, "/sys/dev/block/%u:%u/partition", major_number, minor_number);
-    if (access(path, F_OK) == 0) {
-        snprintf(path, sizeof path, "/sys/dev/block/%u:%u/../dev", major_number, minor_number);
-        FILE *file = fopen(path, "re");
-        unsigned disk_major, disk_minor;
-        if (file && fscanf(file, "%u:%u", &disk_major, &disk_minor) == 2) {
-            major_number = disk_major;
-            minor_number = disk_minor;
-        }
-        if (file)
-            fclose(file);
-    }
-    snprintf(ret_domain, SP_UNIT_DOMAIN_MAX, "dev %u:%u", major_number, minor_number);
+    static const struct sp_domain_view view = {"/sys", "/proc/self/mountinfo"};
+    char link[40], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", dir->root_fd);
+    ssize_t n = readlink(link, path, sizeof path - 1); /* without links in it */
+    path[n > 0 ? n : 0] = '\0';
+    sp_unit_domain_of(&view, n > 0 ? path : dir->path, ret_domain);
 }
 
 static char *absolute(const char *path)
@@ -406,7 +395,7 @@ static enum sp_status open_root(struct sp_dir *dir, struct sp_error *error)
         return sp_dir_fail(dir, error, errno, "cannot look at", "unit.id");
     dir->id_dev = st.st_dev;
     dir->id_ino = st.st_ino;
-    find_domain(st.st_dev, dir->unit.domain);
+    find_domain(dir, dir->unit.domain);
     return sp_dir_read_id(dir, error);
 }
 

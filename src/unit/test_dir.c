@@ -227,7 +227,7 @@ static void test_domain(void **state)
     init("v");
     struct sp_unit *u = open_unit("u"), *v = open_unit("v");
     assert_string_equal(u->domain, v->domain);
-    assert_int_equal(strncmp(u->domain, "dev ", 4), 0);
+    assert_true(strchr(u->domain, ':') || strcmp(u->domain, "memory") == 0);
     u->ops->close(u);
     v->ops->close(v);
 }

@@ -32,7 +32,7 @@
 
 #define SP_UNIT_BLOCK_BYTES 4096U
 #define SP_UNIT_VOTE_MAX    16384U
-#define SP_UNIT_DOMAIN_MAX  128U
+#define SP_UNIT_DOMAIN_MAX  512U
 
 struct sp_unit;
 
@@ -103,7 +103,7 @@ struct sp_unit {
     char name[64]; /* from the configuration: "a" */
     struct sp_uuid id;
     struct sp_uuid volume;           /* which it was initialised for */
-    char domain[SP_UNIT_DOMAIN_MAX]; /* discovered failure domain: "dev 8:1" */
+    char domain[SP_UNIT_DOMAIN_MAX]; /* discovered: "disk:8:0" (domain.h) */
     struct sp_unit_writes writes;
 };
 
