@@ -102,6 +102,7 @@ static const struct key keys[] = {
     {IN_VOLUME, "id", UUID, VOLUME(id), 0, 0},
     {IN_VOLUME, "degraded", DEGRADED, VOLUME(degraded_accept), 0, 0},
     {IN_VOLUME, "segment_size", SIZE, VOLUME(segment_bytes), 1U << 20, 1ULL << 32},
+    {IN_VOLUME, "reserve", SIZE, VOLUME(reserve_bytes), 0, 1ULL << 40},
     {IN_VOLUME, "unit_timeout", DURATION_MS, VOLUME(unit_timeout_ms), 100, 600000},
     {IN_VOLUME, "resilver_rate", SIZE, VOLUME(resilver_rate), 1U << 20, 1ULL << 40},
     {IN_VOLUME, "scrub_rate", SIZE, VOLUME(scrub_rate), 0, 1ULL << 40},
@@ -566,6 +567,7 @@ static void defaults_set(struct sp_config *config)
     config->guard_cooling_s = 86400;
     config->volume.min_copies = 2;
     config->volume.segment_bytes = 64U << 20;
+    config->volume.reserve_bytes = UINT64_MAX;
     config->volume.unit_timeout_ms = 2000;
     config->volume.resilver_rate = 64U << 20;
     config->volume.scrub_rate = 4U << 20;

@@ -14,8 +14,8 @@
  *                    workers, hash_threads
  *     [guard]        cooling_off, approvers, approvals
  *     [unit NAME]    kind, path, role, id
- *     [volume NAME]  units, min_copies, id, degraded, segment_size, unit_timeout, resilver_rate,
- *                    scrub_rate, scrub_max_age, hold, allow_shared_domain
+ *     [volume NAME]  units, min_copies, id, degraded, segment_size, reserve, unit_timeout,
+ *                    resilver_rate, scrub_rate, scrub_max_age, hold, allow_shared_domain
  *
  * Sizes are bytes or carry K, M, G, T (powers of 1024); times carry ms, s, min, h or d. A line is
  * at most 198 bytes.
@@ -74,12 +74,15 @@ struct sp_config_volume {
     const char *name;
     bool has_id;
     struct sp_uuid id; /* otherwise that of its units */
+    /* Three voters are needed at least. With two units the state folder is the third, if it lies in
+     * a failure domain of its own. */
     struct sp_config_unit *units[SP_CONFIG_UNITS_MAX];
     uint32_t units_count;
     uint32_t min_copies;
     bool degraded_accept;
     bool allow_shared_domain;
     uint64_t segment_bytes;
+    uint64_t reserve_bytes; /* kept free on every replica; UINT64_MAX: two segments */
     uint32_t unit_timeout_ms;
     uint64_t resilver_rate, scrub_rate; /* bytes a second; scrub_rate 0: only when asked for */
     uint64_t scrub_max_age_s;           /* after that it is overdue; 0: never */

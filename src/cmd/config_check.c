@@ -96,6 +96,9 @@ static enum sp_status check_units(const struct sp_config *config, struct sp_erro
     char why[256];
     for (uint32_t i = 0; i < config->units_count; i++) {
         const struct sp_config_unit *unit = &config->units[i];
+        if (strcmp(unit->name, "state") == 0)
+            return refuse(config, error, unit->line, "[unit state]: the state folder has this name",
+                          "give it another name");
         if (!unit->path) {
             snprintf(why, sizeof why, "[unit %s] path: missing", unit->name);
             return refuse(config, error, unit->line, why,
@@ -187,12 +190,6 @@ static enum sp_status check_volume(struct sp_config *config, struct sp_slice uni
                  volume->min_copies > 2 ? volume->min_copies : 2);
         return refuse(config, error, units_line, why,
                       "add units, or make a spare a replica (leave out its role)");
-    }
-    if (volume->units_count < 3) {
-        snprintf(why, sizeof why, "[volume %s] has %u units that vote, and needs 3", volume->name,
-                 volume->units_count);
-        return refuse(config, error, units_line, why,
-                      "add a unit with role = spare, or with role = witness, which only votes");
     }
     for (uint32_t i = 0; i < config->units_count; i++) {
         if (config->units[i].used)

@@ -33,8 +33,11 @@ json_t *sp_status_unit(const struct sp_config *config, const struct sp_volume_un
 {
     static const char *const states[] = {"replica", "spare", "witness",
                                          "ejected", "stale", "absent"};
-    char id[SP_UUID_TEXT];
+    char id[SP_UUID_TEXT], witness[4096];
     const char *path = NULL;
+    sp_platform_witness_path(config, witness, sizeof witness);
+    if (strcmp(unit->name, SP_PLATFORM_WITNESS) == 0)
+        path = witness;
     for (uint32_t i = 0; i < config->units_count; i++)
         if (strcmp(config->units[i].name, unit->name) == 0)
             path = config->units[i].path;
@@ -180,6 +183,9 @@ static enum sp_status volume_status(struct sp_platform *platform, const json_t *
         (json_int_t)status.ejections, "units", units);
     if (!result)
         return sp_operation_memory(error);
+    if (status.deferring)
+        json_object_set_new(result, "why", json_string(status.why));
+    json_object_set_new(result, "short_of_space", json_boolean(status.short_of_space));
     json_object_set_new(result, "segments", json_integer((json_int_t)status.segments));
     json_object_set_new(result, "blocks_mended", json_integer((json_int_t)status.blocks_mended));
     json_object_set_new(result, "blocks_unmendable",

@@ -169,6 +169,72 @@ static enum sp_status agree_on_volume(const struct sp_config *config,
     return SP_OK;
 }
 
+/* ---- The state folder as a voter ---- */
+
+void sp_platform_witness_path(const struct sp_config *config, char *ret_path, size_t size)
+{
+    snprintf(ret_path, size, "%s/witness", config->state);
+}
+
+/* With fewer than three units the state folder votes, which costs nothing and breaks the tie. Where
+ * it has voted it goes on: a voter that is missing is worse than one too many. */
+static enum sp_status open_witness(const struct sp_config *config, struct sp_volume_config *volume,
+                                   struct sp_error *error)
+{
+    struct sp_volume_unit *witness = &volume->units[volume->units_count];
+    struct sp_dir_found found;
+    struct sp_uuid id;
+    char path[4096];
+    sp_platform_witness_path(config, path, sizeof path);
+    enum sp_status status = sp_unit_dir_look(path, &found, error);
+    if (status || (volume->units_count >= 3 && !found.unit) ||
+        volume->units_count == SP_VOLUME_UNITS_MAX)
+        return status;
+    if (!found.unit && (status = sp_unit_dir_init(path, &volume->id, &id, error)) != SP_OK)
+        return status;
+    *witness = (struct sp_volume_unit){.witness = true, .makeshift = true};
+    snprintf(witness->name, sizeof witness->name, "%s", SP_PLATFORM_WITNESS);
+    status = sp_unit_dir_open(path, witness->name, NULL, &witness->unit, error);
+    if (status)
+        return status;
+    if (!sp_uuid_eq(&witness->unit->volume, &volume->id)) {
+        witness->unit->ops->close(witness->unit);
+        sp_error_set(error, SP_INVALID, path, "it is of another volume");
+        sp_error_todo(error, "give this volume a state folder of its own");
+        return SP_INVALID;
+    }
+    volume->units_count++;
+    return SP_OK;
+}
+
+/* It must not fail together with a unit, where it is needed. */
+static enum sp_status check_witness(const struct sp_config *config,
+                                    const struct sp_volume_config *volume, struct sp_error *error)
+{
+    const struct sp_volume_unit *witness = &volume->units[volume->units_count - 1];
+    char what[128];
+    if (!witness->makeshift)
+        return SP_OK;
+    snprintf(what, sizeof what, "volume %s", volume->name);
+    for (uint32_t i = 0; i + 1 < volume->units_count; i++) {
+        const struct sp_volume_unit *unit = &volume->units[i];
+        if (!same_domain(unit, witness))
+            continue;
+        sp_log(SP_LOG_WARN, "volume.shared_domain", "volume=%s units=\"%s %s\" domain=\"%s\"",
+               volume->name, unit->name, witness->name, witness->unit->domain);
+        if (config->volume.allow_shared_domain || volume->units_count > 3)
+            continue;
+        sp_error_set(error, SP_INVALID, what,
+                     "it has 2 units that vote, and needs 3; the state folder, which could be the "
+                     "third, is in one failure domain with unit %s (%.200s)",
+                     unit->name, witness->unit->domain);
+        sp_error_todo(error, "add a unit with role = spare or witness, or put [server] state on "
+                             "another disk");
+        return SP_INVALID;
+    }
+    return SP_OK;
+}
+
 static enum sp_status open_units(const struct sp_config *config,
                                  struct sp_volume_config *ret_volume, struct sp_error *error)
 {
@@ -185,6 +251,10 @@ static enum sp_status open_units(const struct sp_config *config,
         status = agree_on_volume(config, ret_volume, &ret_volume->id, error);
     if (!status)
         status = check_domains(config, ret_volume, error);
+    if (!status)
+        status = open_witness(config, ret_volume, error);
+    if (!status)
+        status = check_witness(config, ret_volume, error);
     if (status)
         close_units(ret_volume);
     return status;
@@ -221,6 +291,10 @@ static enum sp_status wipe_unit(void *context, const char *name, const struct sp
         if (meant)
             return sp_unit_dir_wipe(path, unit, ret_segments, error);
     }
+    char path[4096];
+    sp_platform_witness_path(config, path, sizeof path);
+    if (strcmp(name, SP_PLATFORM_WITNESS) == 0)
+        return sp_unit_dir_wipe(path, unit, ret_segments, error);
     sp_error_set(error, SP_INVALID, name, "nobody knows where it is");
     sp_error_todo(error, "put it into the configuration, with its path, and restart the server");
     return SP_INVALID;
@@ -281,6 +355,9 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
         .min_copies = config->volume.min_copies,
         .degraded_accept = config->volume.degraded_accept,
         .segment_bytes = config->volume.segment_bytes,
+        .reserve_bytes = config->volume.reserve_bytes == UINT64_MAX
+                             ? 2 * config->volume.segment_bytes
+                             : config->volume.reserve_bytes,
         .unit_timeout_ms = config->volume.unit_timeout_ms,
         .resilver_rate = config->volume.resilver_rate,
         .scrub_rate = config->volume.scrub_rate,

@@ -34,6 +34,10 @@ struct sp_platform_options {
     void *progress_context;
 };
 
+/* The name of the state folder where it votes, and its place in it. */
+#define SP_PLATFORM_WITNESS "state"
+void sp_platform_witness_path(const struct sp_config *config, char *ret_path, size_t size);
+
 /* Takes the lock: SP_CONFLICT when another process has it. Makes the state folder if it is missing.
  */
 enum sp_status sp_platform_lock(const struct sp_config *config, int *ret_fd,

@@ -42,6 +42,10 @@ static void test_whole(void **state)
                                "message_bytes_max = 25M\n"
                                "connections = 123\n"
                                "connections_per_peer = 0\n"
+                               "[guard]\n"
+                               "cooling_off = 2d\n"
+                               "approvers = alice bob\n"
+                               "approvals = 2\n"
                                "[unit a]\n"
                                "kind = dir\n"
                                "path = a\n"
@@ -60,6 +64,7 @@ static void test_whole(void **state)
                                "min_copies = 2\n"
                                "degraded = accept\n"
                                "segment_size = 8M\n"
+                               "reserve = 64M\n"
                                "unit_timeout = 500ms\n"
                                "resilver_rate = 10M\n"
                                "scrub_rate = 0\n"
@@ -73,6 +78,10 @@ static void test_whole(void **state)
     assert_string_equal(config.hostname, "mail.example.org");
     assert_string_equal(config.state, "/var/lib/sternpost");
     assert_string_equal(config.postmaster, "admin@example.org");
+    assert_int_equal(config.guard_cooling_s, 2 * 86400);
+    assert_int_equal(config.guard_approvals, 2);
+    assert_string_equal(config.guard_approvers, "alice bob");
+    assert_int_equal(config.volume.reserve_bytes, 64 << 20);
     assert_int_equal(config.listeners_count, 5);
     assert_int_equal(config.listeners[0].protocol, SP_PROTOCOL_SMTP);
     assert_string_equal(config.listeners[1].address, "[::1]:2525");
@@ -173,7 +182,7 @@ static const struct {
     /* Sections. */
     {"[sever]\n", "/x/sternpost.conf:1: [sever]: unknown section: did you mean server?"},
     {"[xyzzyx]\n", "/x/sternpost.conf:1: [xyzzyx]: unknown section: it may be server, listen, tls, "
-                   "limits, unit or "
+                   "limits, guard, unit or "
                    "volume"},
     {"[server]\n\n[server]\n",
      "/x/sternpost.conf:3: [server]: given before, in line 1: put all its keys into one "
@@ -310,10 +319,15 @@ static const struct {
      "/x/sternpost.conf:12: [volume main] has 2 replicas, and needs 3: add units, or make a spare "
      "a replica (leave out "
      "its role)"},
-    {SERVER UNITS "[volume main]\nunits = a b\n",
-     "/x/sternpost.conf:12: [volume main] has 2 units that vote, and "
-     "needs 3: add a unit with role = spare, or with role = witness, "
-     "which only votes"},
+    {SERVER UNITS "[guard]\napprovals = 1\n" VOLUME,
+     "/x/sternpost.conf: [guard] approvals: more than there are approvers: name the Unix users who "
+     "may approve: approvers = alice bob"},
+    {SERVER UNITS "[guard]\napprovers = a b c d e f g h i\n" VOLUME,
+     "/x/sternpost.conf: [guard] approvers: more than 8: name fewer"},
+    {SERVER "[unit state]\npath = a\n" VOLUME,
+     "/x/sternpost.conf:4: [unit state]: the state folder has this name: give it another name"},
+    {"[guard]\napprovals = 9\n",
+     "/x/sternpost.conf:2: [guard] approvals: out of range: it may be 0 to 8"},
     {SERVER UNITS "[unit d]\npath = d\n" VOLUME,
      "/x/sternpost.conf:11: [unit d] belongs to no volume: name it in the "
      "volume's units, or remove it"},

@@ -103,6 +103,13 @@ static json_t *volume_at_rest(const struct sp_config *config)
             known = sp_uuid_parse(sp_slice_str(said), &volume_id) == SP_OK;
         json_array_append_new(units, row);
     }
+    struct sp_config_unit witness = {.name = SP_PLATFORM_WITNESS, .role = SP_ROLE_WITNESS};
+    struct sp_dir_found found;
+    char path[4096];
+    sp_platform_witness_path(config, path, sizeof path);
+    witness.path = path;
+    if (sp_unit_dir_look(path, &found, NULL) == SP_OK && found.unit)
+        json_array_append_new(units, unit_at_rest(config, &witness));
     json_t *volume = json_pack("{s:s,s:s,s:i,s:o}", "name", config->volume.name, "state", "stopped",
                                "min_copies", (int)config->volume.min_copies, "units", units);
     json_object_set_new(volume, "shared_domain", json_boolean(any_shared(units)));

@@ -119,6 +119,15 @@ static enum sp_status act(struct sp_guard *g, const struct sp_guard_kind *kind,
         pthread_mutex_unlock(&g->act_lock);
         return SP_OK; /* undone meanwhile */
     }
+    /* The log first: what cannot be written down, and not be undone either, is not done. */
+    if (status == SP_OK)
+        status = sp_guard_write(g,
+                                &(struct sp_guard_record){.id = request->id,
+                                                          .event = SP_GUARD_WAITED,
+                                                          .operation = request->row.operation,
+                                                          .uid = SP_GUARD_NOBODY,
+                                                          .waited_ms = request->row.cooling_ms},
+                                true, error);
     if (status == SP_OK)
         status = kind->policy ? make_policy(g, request, error)
                               : kind->carry_out(g, subject, text, error);

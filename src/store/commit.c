@@ -539,7 +539,10 @@ static void answer(struct sp_volume *v, struct sp_commit *first, enum sp_status 
     char why[256] = "";
     if (batch_status != SP_OK) {
         pthread_mutex_lock(&v->lock);
-        snprintf(why, sizeof why, "%s", v->why_not[0] ? v->why_not : sp_status_name(batch_status));
+        snprintf(why, sizeof why, "%s",
+                 v->why_not[0]                                    ? v->why_not
+                 : batch_status == SP_NO_SPACE && v->short_why[0] ? v->short_why
+                                                                  : sp_status_name(batch_status));
         pthread_mutex_unlock(&v->lock);
     }
     uint64_t now_us = sp_now_us();
@@ -562,7 +565,9 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
     struct sp_plan plan = {.volume = v};
     uint64_t lsn_before = v->next_lsn;
     uint32_t plans = 0;
-    enum sp_status status = v->index_failed ? SP_UNAVAILABLE : sp_log_rotate_if_full(v);
+    enum sp_status status = v->index_failed     ? SP_UNAVAILABLE
+                            : v->short_of_space ? SP_NO_SPACE
+                                                : sp_log_rotate_if_full(v);
     bool begun = false;
 
     sp_batch_reset(&v->batch);
@@ -685,6 +690,7 @@ static void look_after_units(struct sp_volume *v, uint64_t now)
 {
     v->checked_ms = now;
     bool good = check_units(v);
+    sp_space_check(v);
     if (v->index_failed || v->unmended || !good)
         return;
     if (v->writable ? !v->epoch_broken : now - v->retried_ms < RETRY_EVERY_MS)
@@ -713,7 +719,7 @@ static bool work(struct sp_volume *v)
     bool tended = sp_task_step(v);
     tended |= sp_tend_step(v, now);
     struct sp_commit *first = take(v);
-    if (!first && (!housekeeping_is_due(v) || !v->writable || v->index_failed))
+    if (!first && (!housekeeping_is_due(v) || !v->writable || v->short_of_space || v->index_failed))
         return tended;
     uint64_t lsn = v->next_lsn;
     run_batch(v, first);

@@ -126,12 +126,14 @@ static bool shares_domain(const struct sp_volume *v, const struct sp_volume_memb
     return shares;
 }
 
-static void recruit(struct sp_volume *v, bool any_domain)
+static void recruit(struct sp_volume *v, bool any_domain, bool any_room)
 {
+    uint64_t free_bytes;
     for (uint32_t i = 0; i < v->members_count && sp_log_replicas(v) < v->replicas_wanted; i++) {
         struct sp_volume_member *m = &v->members[i];
         struct sp_error error = {0};
         if (m->state != SP_UNIT_SPARE || !m->unit || (!any_domain && shares_domain(v, m)) ||
+            (!any_room && !sp_space_allows(v, m, &free_bytes)) ||
             m->unit->ops->check(m->unit, &error) != SP_OK)
             continue;
         pthread_mutex_lock(&v->lock);
@@ -147,11 +149,12 @@ static void recruit(struct sp_volume *v, bool any_domain)
     }
 }
 
-/* Rather one in a failure domain of its own. */
+/* Rather one with room, and in a failure domain of its own. */
 void sp_log_recruit(struct sp_volume *v)
 {
-    recruit(v, false);
-    recruit(v, true);
+    recruit(v, false, false);
+    recruit(v, true, false);
+    recruit(v, true, true);
 }
 
 static enum sp_status cannot_write(struct sp_volume *v, const char *format, ...) SP_PRINTF(2, 3);

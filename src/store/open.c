@@ -125,6 +125,27 @@ static enum sp_status newest_epoch(struct sp_volume *v, const struct sp_listing 
     return SP_OK;
 }
 
+/* A witness that was lost with the state folder, and made anew, has forgotten its vote: it is
+ * another one, and the lost one is a voter no longer. That needs a majority with it, as every epoch
+ * does. */
+static void replace_witness(struct sp_volume *v, const struct sp_segment_head *head)
+{
+    bool fresh = false;
+    for (uint32_t i = 0; i < v->members_count; i++) {
+        bool listed = false;
+        for (uint32_t k = 0; k < head->members_count; k++)
+            listed |= sp_uuid_eq(&head->members[k].unit, &v->members[i].id);
+        fresh |= v->members[i].makeshift && v->members[i].unit && !listed;
+    }
+    for (uint32_t i = 0; fresh && i < v->away_count; i++) {
+        if (v->away[i].role != SP_MEMBER_WITNESS)
+            continue;
+        memmove(&v->away[i], &v->away[i + 1], (v->away_count - i - 1) * sizeof v->away[0]);
+        v->away_count--;
+        return;
+    }
+}
+
 /* The states of the configured units, by the newest epoch's list; a majority of that list must be
  * here. */
 static enum sp_status check_members(struct sp_volume *v, const struct sp_segment_head *head,
@@ -177,6 +198,7 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
     }
     if (present > head->members_count / 2 || SP_BREAK(minority)) {
         sp_buf_release(&missing);
+        replace_witness(v, head);
         return SP_OK;
     }
     sp_error_set(error, SP_UNAVAILABLE, v->name,
@@ -489,6 +511,7 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
     v->queue_bytes_max = config->queue_bytes_max ? config->queue_bytes_max : 256U << 20;
     v->resilver_rate = config->resilver_rate ? config->resilver_rate : 64U << 20;
     v->scrub_rate = config->scrub_rate;
+    v->reserve_bytes = config->reserve_bytes;
     v->scrub.finished_ms = sp_now_ms();
     v->scrub_max_age_s = config->scrub_max_age_s;
     v->scrub_path = config->scrub_path ? strdup(config->scrub_path) : NULL;
@@ -503,6 +526,7 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
         m->unit = u->unit;
         m->spare = u->spare;
         m->witness = u->witness;
+        m->makeshift = u->makeshift;
         m->state = !u->unit     ? SP_UNIT_ABSENT
                    : u->witness ? SP_UNIT_WITNESS
                    : u->spare   ? SP_UNIT_SPARE
@@ -639,7 +663,9 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
     pthread_mutex_lock(&v->lock);
     status.end = v->end;
     status.epoch_counter = v->epoch_counter;
-    status.deferring = !v->writable;
+    status.deferring = !v->writable || v->short_of_space;
+    status.short_of_space = v->writable && v->short_of_space;
+    memcpy(status.why, v->writable ? v->short_why : v->why_not, sizeof status.why);
     status.thin_lsn = thin_lsn(v);
     status.segments = v->segments_count;
     status.scrub_running = v->scrub.running || atomic_load(&v->scrub_wanted);

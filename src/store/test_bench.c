@@ -24,6 +24,7 @@ enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct 
         config.units[i].unit = NULL;
     }
     config.degraded_accept = accept;
+    config.reserve_bytes = b->reserve_bytes;
     if (b->segment_bytes)
         config.segment_bytes = b->segment_bytes;
     config.scrub_path = b->scrub_path;

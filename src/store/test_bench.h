@@ -15,6 +15,7 @@ struct bench {
     uint64_t segment_bytes; /* 0: those of sim_config */
     const char *scrub_path; /* NULL: its state is kept nowhere */
     uint64_t scrub_max_age_s;
+    uint64_t reserve_bytes;
 };
 
 extern char bench_index_path[64]; /* set by bench_main */

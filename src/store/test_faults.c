@@ -1,6 +1,7 @@
 /* The store while units fail: ejected, recruited, deferring, full; nothing acknowledged is lost. */
 #include "base/log.h"
 #include "store/test_bench.h"
+#include "store/volume_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -100,6 +101,47 @@ static void test_full(void **state)
     assert_int_equal(bench_state(b, 1), SP_UNIT_REPLICA);
     assert_int_equal(bench_deliver(b), SP_NO_SPACE);
     sp_sim_set_fault(b->world, 1, SP_SIM_HEALTHY);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    bench_end(b);
+}
+
+/* Nothing is taken before the disk is full: so a unit that fails then is left behind all the same,
+ * which takes a new segment on the others. */
+static void test_reserve(void **state)
+{
+    const uint64_t segment = 64 << 10;
+    struct bench *b = bench_begin(segment, 10);
+    struct sp_volume_status volume;
+    (void)state;
+    bench_stop(b);
+    b->reserve_bytes = 2 * segment;
+    struct sp_error error;
+    assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+    for (uint32_t disk = 0; disk < 3; disk++)
+        sp_sim_set_capacity(b->world, disk, sp_sim_used(b->world, 0) + 6 * segment);
+    enum sp_status status = SP_OK;
+    for (int i = 0; i < 200 && status == SP_OK; i++) {
+        b->volume->checked_ms = 0; /* it looks every half second */
+        status = bench_deliver(b);
+    }
+    assert_int_equal(status, SP_NO_SPACE);
+    sp_volume_status(b->volume, &volume);
+    assert_true(volume.short_of_space && volume.deferring && strstr(volume.why, "in reserve"));
+    assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
+    uint32_t epoch = volume.epoch_counter;
+    sp_sim_set_fault(b->world, 1, SP_SIM_GONE);
+    b->volume->checked_ms = 0;
+    sp_volume_run_once(b->volume);
+    sp_volume_status(b->volume, &volume);
+    assert_int_equal(bench_state(b, 1), SP_UNIT_EJECTED);
+    assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
+    assert_true(volume.epoch_counter == epoch + 1 && volume.short_of_space);
+    /* Still nothing is taken; with room it is, at once. */
+    b->volume->checked_ms = 0;
+    assert_int_equal(bench_deliver(b), SP_NO_SPACE);
+    sp_sim_set_capacity(b->world, 0, 0);
+    sp_sim_set_capacity(b->world, 2, 0);
+    b->volume->checked_ms = 0;
     assert_int_equal(bench_deliver(b), SP_OK);
     bench_end(b);
 }
@@ -264,6 +306,7 @@ static int tests(void)
         cmocka_unit_test(test_stale_unit_alone),
         cmocka_unit_test(test_two_lost),
         cmocka_unit_test(test_full),
+        cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_rot),
         cmocka_unit_test(test_refusal),
         cmocka_unit_test(test_rebuild),

@@ -9,7 +9,8 @@
  * Faults. A replica that fails or stalls is ejected, a spare recruited, a new epoch begun, and the
  * batch written there, within the same commit: those who wait notice a pause. With too few units
  * left the volume defers (SP_UNAVAILABLE) or, with degraded_accept, goes on with fewer copies. Lack
- * of space is SP_NO_SPACE and ejects nobody.
+ * of space is SP_NO_SPACE and ejects nobody; it is answered before a disk is full, so that an epoch
+ * can still begin.
  *
  * Threads. sp_volume_submit and everything about reading may be called by any thread. Plans and
  * done callbacks run on the committer's thread (with threaded = false: inside sp_volume_run_once,
@@ -30,7 +31,8 @@ struct sp_volume_unit {
     struct sp_unit *unit; /* NULL: absent. The volume closes it. */
     struct sp_error why;  /* why it is absent */
     bool spare;
-    bool witness; /* votes only */
+    bool witness;   /* votes only */
+    bool makeshift; /* a witness that is made anew when it is lost, in place of the one before */
 };
 
 struct sp_volume_config {
@@ -41,6 +43,7 @@ struct sp_volume_config {
     uint32_t min_copies;
     bool degraded_accept;
     uint64_t segment_bytes;   /* 0: 64 MiB */
+    uint64_t reserve_bytes;   /* kept free on every replica, for epochs to begin; 0: nothing */
     uint32_t unit_timeout_ms; /* 0: 2000 */
     uint64_t resilver_rate;   /* bytes a second; 0: 64 MiB */
     uint64_t scrub_rate; /* likewise; 0: copies are verified when they are read, or asked for */
@@ -168,6 +171,8 @@ struct sp_volume_status {
     uint32_t copies, min_copies;
     uint64_t thin_lsn; /* LSNs up to this one are on fewer than min_copies replicas; 0: none are */
     bool deferring;
+    bool short_of_space; /* it defers for want of room */
+    char why[256];       /* why it defers */
     bool shared_domain;
     uint64_t commits, batches, bytes;          /* since open */
     uint64_t queue_commits, queue_bytes;       /* that wait now */

@@ -16,6 +16,7 @@
  *   add_unit.c taking a unit back
  *   retire.c   letting one go
  *   proof.c    whether the log is safe without a unit
+ *   space.c    room on the units
  *   guard.c    what was asked of the guard, in the index
  *
  * Compaction belongs beside these: it reads segments by way of `segments` and read.c.
@@ -40,13 +41,13 @@ struct sp_volume_member {
     struct sp_uuid id;
     char domain[SP_UNIT_DOMAIN_MAX];
     enum sp_unit_state state;
-    bool spare, witness; /* as configured */
-    bool vote_damaged;   /* it can be read, and proves nothing */
-    bool vouched;        /* taken back with a damaged vote: it accepts the next epoch, uncounted */
-    bool unanswered;     /* a write that was given up is still under way on it */
-    bool suspect;        /* ejected in this life: not even asked for its vote */
-    bool outside;        /* of no epoch: it was retired, or has another history */
-    uint64_t from_lsn;   /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
+    bool spare, witness, makeshift; /* as configured */
+    bool vote_damaged;              /* it can be read, and proves nothing */
+    bool vouched;      /* taken back with a damaged vote: it accepts the next epoch, uncounted */
+    bool unanswered;   /* a write that was given up is still under way on it */
+    bool suspect;      /* ejected in this life: not even asked for its vote */
+    bool outside;      /* of no epoch: it was retired, or has another history */
+    uint64_t from_lsn; /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
     size_t lacks;    /* of a replica: so many of the first segments are still to be brought to it */
     uint32_t tended; /* blocks of the last of these that it has */
     uint64_t paused_ms; /* until when it is left alone, for want of room */
@@ -139,6 +140,9 @@ struct sp_volume {
     uint64_t retried_ms; /* when an epoch was last tried for */
     bool writable;       /* an epoch is ours; false: the volume defers */
     char why_not[256];
+    uint64_t reserve_bytes; /* kept free on every replica; 0: nothing */
+    bool short_of_space;    /* less than that is left on one: nothing is taken */
+    char short_why[256];
 
     struct sp_index *index;
     struct sp_apply apply;
@@ -270,6 +274,13 @@ enum sp_status sp_task_run(struct sp_volume *v,
                            void *context, const char *what, struct sp_error *error) SP_MUST_USE;
 /* Carries out what is asked for; false: nothing. */
 bool sp_task_step(struct sp_volume *v);
+
+/* ---- space.c ---- */
+
+/* Looks how much room there is. */
+void sp_space_check(struct sp_volume *v);
+/* Whether the member has as much room as is kept in reserve. */
+bool sp_space_allows(struct sp_volume *v, const struct sp_volume_member *m, uint64_t *ret_free);
 
 /* ---- add_unit.c ---- */
 

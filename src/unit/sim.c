@@ -161,6 +161,40 @@ void sp_sim_misdirect(struct sp_sim_world *world, uint32_t number, uint64_t segm
     pthread_mutex_unlock(&world->lock);
 }
 
+static uint64_t used_bytes(const struct sp_sim_disk *disk)
+{
+    uint64_t blocks = 0;
+    for (size_t i = 0; i < disk->segments_count; i++)
+        blocks += disk->segments[i]->blocks;
+    return blocks * SP_UNIT_BLOCK_BYTES;
+}
+
+static bool has_room(const struct sp_sim_disk *disk, uint32_t more_blocks)
+{
+    return disk->fault != SP_SIM_FULL &&
+           (!disk->capacity_bytes ||
+            used_bytes(disk) + (uint64_t)more_blocks * SP_UNIT_BLOCK_BYTES <= disk->capacity_bytes);
+}
+
+void sp_sim_set_capacity(struct sp_sim_world *world, uint32_t number, uint64_t bytes)
+{
+    pthread_mutex_lock(&world->lock);
+    struct sp_sim_disk *disk = find_disk(world, number);
+    sp_assert(disk);
+    disk->capacity_bytes = bytes;
+    pthread_mutex_unlock(&world->lock);
+}
+
+uint64_t sp_sim_used(struct sp_sim_world *world, uint32_t number)
+{
+    pthread_mutex_lock(&world->lock);
+    const struct sp_sim_disk *disk = find_disk(world, number);
+    sp_assert(disk);
+    uint64_t used = used_bytes(disk);
+    pthread_mutex_unlock(&world->lock);
+    return used;
+}
+
 bool sp_sim_rot(struct sp_sim_world *world, uint32_t number, uint64_t segment, uint32_t generation,
                 uint32_t block)
 {
@@ -311,7 +345,7 @@ static enum sp_status begin_write(struct sim_unit *u, uint64_t segment, uint32_t
     struct sp_sim_segment *s = sp_sim_find(u->disk, segment, generation);
     if (!s)
         return fail(u, error, SP_NOT_FOUND, "no such segment");
-    if (u->disk->fault == SP_SIM_FULL && first_block + count > s->blocks)
+    if (first_block + count > s->blocks && !has_room(u->disk, first_block + count - s->blocks))
         return full(u, error);
     sp_sim_write(u->disk, s, first_block, blocks, count);
     if (u->disk->fault == SP_SIM_STALL || u->world->overlap)
@@ -379,7 +413,7 @@ static enum sp_status change(struct sim_unit *u, const struct call *call, struct
     struct sp_sim_segment *s = sp_sim_find(u->disk, call->segment, call->generation);
     if (call->kind == SP_SIM_CREATE && s)
         return fail(u, error, SP_EXISTS, "there is such a segment already");
-    if (call->kind == SP_SIM_CREATE && u->disk->fault == SP_SIM_FULL)
+    if (call->kind == SP_SIM_CREATE && !has_room(u->disk, call->blocks))
         return full(u, error);
     if ((call->kind == SP_SIM_SEAL || call->kind == SP_SIM_REMOVE) && !s)
         return fail(u, error, SP_NOT_FOUND, "no such segment");
@@ -469,7 +503,9 @@ static enum sp_status space(struct sp_unit *unit, uint64_t *ret_free_bytes, stru
     pthread_mutex_lock(&u->world->lock);
     enum sp_status status = reach(u, error);
     if (status == SP_OK)
-        *ret_free_bytes = u->disk->fault == SP_SIM_FULL ? 0 : 1ULL << 40;
+        *ret_free_bytes = !has_room(u->disk, 0)     ? 0
+                          : u->disk->capacity_bytes ? u->disk->capacity_bytes - used_bytes(u->disk)
+                                                    : 1ULL << 40;
     pthread_mutex_unlock(&u->world->lock);
     return status;
 }

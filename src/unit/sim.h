@@ -86,6 +86,10 @@ void sp_sim_misdirect(struct sp_sim_world *world, uint32_t disk, uint64_t segmen
                       uint32_t generation, uint32_t block);
 /* Makes disk `copy` another with all that disk `number` has, its id too. SP_EXISTS. */
 enum sp_status sp_sim_clone(struct sp_sim_world *world, uint32_t number, uint32_t copy) SP_MUST_USE;
+/* How much the disk can hold in all; 0: whatever is asked, as at first. Then SP_NO_SPACE as with
+ * SP_SIM_FULL. */
+void sp_sim_set_capacity(struct sp_sim_world *world, uint32_t disk, uint64_t bytes);
+uint64_t sp_sim_used(struct sp_sim_world *world, uint32_t disk);
 /* Flips bits in one stored block; false when there is no such block. */
 bool sp_sim_rot(struct sp_sim_world *world, uint32_t disk, uint64_t segment, uint32_t generation,
                 uint32_t block);

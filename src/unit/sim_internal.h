@@ -44,7 +44,8 @@ struct sp_sim_disk {
     uint32_t number;
     struct sp_uuid id, volume;
     enum sp_sim_fault fault;
-    bool open; /* since the last restart */
+    uint64_t capacity_bytes; /* 0: there is always room */
+    bool open;               /* since the last restart */
     struct sp_sim_segment **segments;
     size_t segments_count;
     uint8_t *vote;
