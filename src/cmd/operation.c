@@ -183,8 +183,6 @@ static enum sp_status volume_status(struct sp_platform *platform, const json_t *
         (json_int_t)status.ejections, "units", units);
     if (!result)
         return sp_operation_memory(error);
-    if (status.deferring)
-        json_object_set_new(result, "why", json_string(status.why));
     json_object_set_new(result, "short_of_space", json_boolean(status.short_of_space));
     json_object_set_new(result, "segments", json_integer((json_int_t)status.segments));
     json_object_set_new(result, "blocks_mended", json_integer((json_int_t)status.blocks_mended));

@@ -665,7 +665,6 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
     status.epoch_counter = v->epoch_counter;
     status.deferring = !v->writable || v->short_of_space;
     status.short_of_space = v->writable && v->short_of_space;
-    memcpy(status.why, v->writable ? v->short_why : v->why_not, sizeof status.why);
     status.thin_lsn = thin_lsn(v);
     status.segments = v->segments_count;
     status.scrub_running = v->scrub.running || atomic_load(&v->scrub_wanted);

@@ -63,7 +63,7 @@ void sp_status_fill(struct sp_volume *v, struct sp_volume_status *status)
     pthread_mutex_lock(&v->lock);
     status->queue_commits = v->queue_commits;
     status->queue_bytes = v->queue_bytes;
-    snprintf(status->why, sizeof status->why, "%s", v->writable ? "" : v->why_not);
+    memcpy(status->why, v->writable ? v->short_why : v->why_not, sizeof status->why);
     for (uint32_t i = 0; i < v->members_count; i++)
         fill_unit(v, &v->members[i], now_ms, &status->units[i]);
     pthread_mutex_unlock(&v->lock);

@@ -172,7 +172,7 @@ struct sp_volume_status {
     uint64_t thin_lsn; /* LSNs up to this one are on fewer than min_copies replicas; 0: none are */
     bool deferring;
     bool short_of_space; /* it defers for want of room */
-    char why[256];       /* why it defers */
+    char why[256];       /* why it defers; empty: it does not */
     bool shared_domain;
     uint64_t commits, batches, bytes;          /* since open */
     uint64_t queue_commits, queue_bytes;       /* that wait now */
@@ -192,7 +192,6 @@ struct sp_volume_status {
     uint64_t scrub_max_age_s;   /* 0: it is never overdue */
     bool scrub_overdue;
     uint64_t ejections, recruits;
-    char why[256]; /* it defers */
     struct sp_volume_unit_status units[SP_VOLUME_UNITS_MAX];
     uint32_t units_count;
 };
