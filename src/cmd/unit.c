@@ -109,7 +109,7 @@ static json_t *volume_at_rest(const struct sp_config *config)
     sp_platform_witness_path(config, path, sizeof path);
     witness.path = path;
     if (sp_unit_dir_look(path, &found, NULL) == SP_OK && found.unit)
-        json_array_append_new(units, unit_at_rest(config, &witness));
+        json_array_append_new(units, sp_unit_at_rest(config, &witness));
     json_t *volume = json_pack("{s:s,s:s,s:i,s:o}", "name", config->volume.name, "state", "stopped",
                                "min_copies", (int)config->volume.min_copies, "units", units);
     json_object_set_new(volume, "shared_domain", json_boolean(any_shared(units)));
