@@ -110,6 +110,10 @@ class Cursor:
                 return value
         raise Malformed("varint")
 
+    def later(self):
+        """A varint that older writers did not write."""
+        return self.varint() if self.at < len(self.data) else 0
+
     def bytes(self):
         return self.take(self.varint())
 
@@ -204,8 +208,12 @@ def catalogue(c):
 
 def mailbox(c):
     fields = {"id": c.u32(), "uidvalidity": c.u32(), "modseq": c.u64(), "special_use": c.u32()}
-    fields.update(path=c.text(), old_path=c.text())
+    fields.update(path=c.text(), old_path=c.text(), lead=c.later())
     return fields
+
+
+def account(c):
+    return {"id": c.uuid(), "address": c.text(), "merged": c.later()}
 
 
 def credential(c):
@@ -232,7 +240,13 @@ def tails(c):
 
 
 def gap(c):
-    return {"modseq_skip": c.varint(), "uidnext_skip": c.varint(), "reason": c.text(), "lsns": c.spans()}
+    return {"modseq_skip": c.varint(), "uidnext_skip": c.varint(), "reason": c.text(), "lsns": c.spans(), "flags": c.later()}
+
+
+def merge(c):
+    fields = {"gap": c.u64(), "unit": c.uuid(), "branch": c.u64(), "epoch_id": c.u64(), "epoch_counter": c.u32()}
+    fields.update(lsn=c.u64(), complete=c.u8())
+    return fields
 
 
 def guard(c):
@@ -256,13 +270,14 @@ TYPES = {
     18: ("mailbox-delete", mailbox),
     19: ("subscribe", lambda c: {"subscribed": c.u8(), "path": c.text()}),
     20: ("credential", credential),
-    32: ("account", lambda c: {"id": c.uuid(), "address": c.text()}),
-    33: ("account-remove", lambda c: {"id": c.uuid(), "address": c.text()}),
+    32: ("account", account),
+    33: ("account-remove", account),
     34: ("domain", lambda c: {"name": c.text()}),
     48: ("manifest", manifest),
     49: ("gap", gap),
     50: ("tails", tails),
     53: ("guard", guard),
+    55: ("merge", merge),
 }
 
 

@@ -28,6 +28,7 @@ class Platform:
         self.log_path = self.folder.parent / (self.folder.name + ".log")
         self.process = None
         self.ports = {}
+        self.arguments = []  # of serve
 
     # ---- commands ----
 
@@ -62,7 +63,7 @@ class Platform:
     def start(self):
         self.log = open(self.log_path, "ab")
         begin = self.log_path.stat().st_size
-        self.process = subprocess.Popen([PROGRAM, "-c", str(self.config), "serve"], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([PROGRAM, "-c", str(self.config), "serve", *self.arguments], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + START_SECONDS
         while True:

@@ -70,6 +70,7 @@ int sp_cmd_account_add(struct sp_call *call);
 int sp_cmd_account_list(struct sp_call *call);
 int sp_cmd_account_passwd(struct sp_call *call);
 int sp_cmd_account_remove(struct sp_call *call);
+int sp_cmd_account_unprotect(struct sp_call *call);
 int sp_cmd_index_rebuild(struct sp_call *call);
 int sp_cmd_import_maildir(struct sp_call *call);
 int sp_cmd_import_mbox(struct sp_call *call);

@@ -43,9 +43,20 @@ static const struct sp_verb verbs[] = {
         .name = "serve",
         .arguments = "",
         .summary = "Runs the server until SIGTERM or SIGINT",
-        .details = "Logs on stderr. Stops in good order on the first signal, at once on the "
-                   "second. SIGHUP reads the\n"
-                   "certificate again.",
+        .details =
+            "Logs on stderr. Stops in good order on the first signal, at once on the "
+            "second. SIGHUP reads the\n"
+            "certificate again.\n\n"
+            "--accept-loss is for the day on which units are lost and a start is refused, "
+            "naming what is lacking:\n"
+            "the server goes on with what is here. All mailboxes that there are then are "
+            "refused to clients, while\n"
+            "mail is still taken in, until the missing units come back (`unit add`) and what "
+            "only they have is merged,\n"
+            "or until you give it up with `account unprotect`. Never start the missing units "
+            "by themselves afterwards.\n"
+            "It counts for this start only, and does nothing when nothing is lacking.",
+        .options = {{"accept-loss", "VOLUME", "start VOLUME without what is lacking"}},
         .run = sp_cmd_serve,
     },
     {
@@ -76,6 +87,22 @@ static const struct sp_verb verbs[] = {
         .arguments_max = 1,
         .facts = true,
         .run = sp_cmd_account_passwd,
+    },
+    {
+        .name = "account unprotect",
+        .arguments = "[ADDRESS]",
+        .summary = "Shows clients what there is although something is missing",
+        .details =
+            "A mailbox with records missing, or after a start with --accept-loss any, is "
+            "refused to clients, lest\nthey delete their own copies of what is missing. This "
+            "ends it for the account, or with --all for\nall accounts and their list. Asks for "
+            "the address (for --all the volume's name) once more. What is\nmerged back later "
+            "comes under new UIDs.",
+        .arguments_max = 1,
+        .facts = true,
+        .options = {{"all", NULL, "all accounts"},
+                    {"confirm", "TEXT", "the address or the volume's name: do not ask"}},
+        .run = sp_cmd_account_unprotect,
     },
     {
         .name = "account remove",

@@ -7,6 +7,7 @@
 
 #include "unit/dir.h"
 
+#include <inttypes.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,13 @@ json_t *sp_status_unit(const struct sp_config *config, const struct sp_volume_un
     }
     if (unit->lacks_segments)
         json_object_set_new(row, "lacks_segments", json_integer(unit->lacks_segments));
+    if (unit->sole_lsn) {
+        json_object_set_new(row, "sole_lsn", json_integer((json_int_t)unit->sole_lsn));
+        json_object_set_new(row, "why",
+                            json_sprintf("%s; LSNs up to %" PRIu64 " are on no replica, and read "
+                                         "from here",
+                                         unit->why, unit->sole_lsn));
+    }
     if (unit->state != SP_UNIT_ABSENT) {
         json_object_set_new(row, "domain", json_string(unit->domain));
         json_object_set_new(row, "free_bytes", json_integer((json_int_t)unit->free_bytes));
@@ -159,6 +167,21 @@ static enum sp_status volume_scrub(struct sp_platform *platform, const json_t *p
     return *ret_result ? SP_OK : sp_operation_memory(error);
 }
 
+/* Losses that were accepted, and of which not all has been merged back. */
+static uint32_t open_losses(struct sp_platform *platform)
+{
+    struct sp_read read;
+    struct sp_position position = {0};
+    uint32_t count = 0;
+    if (sp_read_begin(sp_volume_index(platform->volume), &read) != SP_OK)
+        return 0;
+    if (sp_index_position(&read, &position) == SP_OK)
+        for (uint32_t i = 0; i < position.forks_count; i++)
+            count += position.forks[i].branch == 0 && !position.forks[i].complete;
+    sp_read_end(&read);
+    return count;
+}
+
 static enum sp_status volume_status(struct sp_platform *platform, const json_t *parameters,
                                     json_t **ret_result, struct sp_error *error)
 {
@@ -184,6 +207,7 @@ static enum sp_status volume_status(struct sp_platform *platform, const json_t *
     if (!result)
         return sp_operation_memory(error);
     json_object_set_new(result, "short_of_space", json_boolean(status.short_of_space));
+    json_object_set_new(result, "open_losses", json_integer(open_losses(platform)));
     json_object_set_new(result, "segments", json_integer((json_int_t)status.segments));
     json_object_set_new(result, "blocks_mended", json_integer((json_int_t)status.blocks_mended));
     json_object_set_new(result, "blocks_unmendable",
@@ -204,6 +228,7 @@ static const struct {
     {"account.add", sp_operation_account_add},
     {"account.list", sp_operation_account_list},
     {"account.passwd", sp_operation_account_passwd},
+    {"account.unprotect", sp_operation_account_unprotect},
     {"guard.approve", sp_operation_guard_approve},
     {"guard.check", sp_operation_guard_check},
     {"guard.list", sp_operation_guard_list},

@@ -16,6 +16,7 @@
  *     guard.list       all                  -> [{id, operation, subject, state, ...}]
  *     guard.policy.end operation            -> {}
  *     guard.tell       subject, id, text    -> {}: a unit was initialised
+ *     account.unprotect  address; without: all -> {unprotected}
  *     unit.add         name, init           -> as in volume.status
  *     unit.show        name                 -> as in volume.status, with its vote
  *     volume.scrub     unit (may be absent) -> {}; volume.status tells how far it is

@@ -368,6 +368,7 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
     };
     if (options) {
         volume.index_rebuild = options->index_rebuild;
+        volume.accept_loss = options->accept_loss;
         volume.progress = options->progress;
         volume.progress_context = options->progress_context;
     }

@@ -29,6 +29,7 @@ struct sp_platform {
 struct sp_platform_options {
     bool serving; /* what the guard has pending is carried out when it is due */
     bool index_rebuild;
+    bool accept_loss; /* see sp_volume_open */
     void (*progress)(void *context, uint64_t done_bytes,
                      uint64_t total_bytes); /* of a rebuild; may be NULL */
     void *progress_context;

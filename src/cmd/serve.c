@@ -208,8 +208,14 @@ int sp_cmd_serve(struct sp_call *call)
     sigset_t set;
     int lock_fd;
     uint64_t next_ms = 0;
-    const struct sp_platform_options options = {
-        .serving = true, .progress = log_progress, .progress_context = &next_ms};
+    const char *accept_loss = call->options[0];
+    const struct sp_platform_options options = {.serving = true,
+                                                .accept_loss = accept_loss != NULL,
+                                                .progress = log_progress,
+                                                .progress_context = &next_ms};
+    if (accept_loss && strcmp(accept_loss, call->config.volume.name) != 0)
+        return sp_misuse(call, "--accept-loss %s: the volume of this configuration is %s",
+                         accept_loss, call->config.volume.name);
     signals_block(&set);
     sp_log(SP_LOG_INFO, "server.start", "version=%s config=%s", SP_VERSION,
            SP_LOG_QUOTED(call->config.path));

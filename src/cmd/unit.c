@@ -185,13 +185,16 @@ int sp_cmd_unit_add(struct sp_call *call)
     if (sp_operation_run(&call->config, "unit.add", parameters, &unit, &error))
         return sp_fail(&error);
     json_int_t lacks = json_integer_value(json_object_get(unit, "lacks_segments"));
+    const char *why = json_string_value(json_object_get(unit, "why"));
     if (call->json)
         sp_print_json(unit);
     else if (lacks)
         printf("%s: a replica again; %" JSON_INTEGER_FORMAT " segments are brought to it\n",
                call->arguments[0], lacks);
     else
-        printf("%s: %s\n", call->arguments[0], json_string_value(json_object_get(unit, "state")));
+        printf("%s: %s%s%s\n", call->arguments[0],
+               json_string_value(json_object_get(unit, "state")), why && *why ? ": " : "",
+               why ? why : "");
     json_decref(unit);
     return SP_EXIT_OK;
 }

@@ -21,6 +21,10 @@ static void print_warnings(const char *name, const json_t *volume)
     if (thin)
         printf("\n%s: what came before LSN " N " is on fewer than " N " units\n", name, thin + 1,
                sp_number(volume, "min_copies"));
+    if (sp_number(volume, "open_losses"))
+        printf("\n%s: a loss was accepted; what was there then is refused to clients until the "
+               "missing units are merged (unit add), or account unprotect\n",
+               name);
     if (is_true(volume, "shared_domain"))
         printf("\n%s: units share a failure domain (allow_shared_domain): one failure can take "
                "several copies\n",

@@ -48,6 +48,7 @@ PASS(credential)
 PASS(account_record)
 PASS(domain_record)
 PASS(guard_record)
+PASS(merge_record)
 /* clang-format on */
 
 static pass *const passes[] = {
@@ -55,7 +56,7 @@ static pass *const passes[] = {
     pass_expunge,    pass_catalogue,      pass_manifest,
     pass_gap,        pass_mailbox_record, pass_subscribe,
     pass_credential, pass_account_record, pass_domain_record,
-    pass_tails,      pass_guard_record,
+    pass_tails,      pass_guard_record,   pass_merge_record,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -246,6 +246,12 @@ enum sp_status sp_catalogue_read(struct sp_slice payload, struct sp_arena *arena
     return status;
 }
 
+/* A field that older writers did not write; absent, it is 0. */
+static uint64_t later_count(struct sp_cursor *c, uint64_t max)
+{
+    return c->rest.len ? sp_cursor_count(c, max) : 0;
+}
+
 void sp_mailbox_record_write(const struct sp_mailbox_record *m, struct sp_buf *buf)
 {
     sp_buf_add_u32(buf, m->id);
@@ -254,6 +260,7 @@ void sp_mailbox_record_write(const struct sp_mailbox_record *m, struct sp_buf *b
     sp_buf_add_u32(buf, m->special_use);
     sp_buf_add_bytes(buf, m->path);
     sp_buf_add_bytes(buf, m->old_path);
+    sp_buf_add_varint(buf, m->lead);
 }
 
 enum sp_status sp_mailbox_record_read(struct sp_slice payload, struct sp_mailbox_record *ret)
@@ -265,6 +272,7 @@ enum sp_status sp_mailbox_record_read(struct sp_slice payload, struct sp_mailbox
     m.special_use = sp_cursor_u32(&c);
     m.path = sp_cursor_bytes(&c);
     m.old_path = sp_cursor_bytes(&c);
+    m.lead = (uint32_t)later_count(&c, UINT32_MAX);
     if (c.failed || m.id == 0 || m.path.len == 0)
         return SP_CORRUPT;
     *ret = m;
@@ -315,6 +323,7 @@ void sp_account_record_write(const struct sp_account_record *account, struct sp_
 {
     sp_buf_add(buf, sp_slice(account->id.bytes, 16));
     sp_buf_add_bytes(buf, account->address);
+    sp_buf_add_varint(buf, account->merged);
 }
 
 enum sp_status sp_account_record_read(struct sp_slice payload, struct sp_account_record *ret)
@@ -323,6 +332,7 @@ enum sp_status sp_account_record_read(struct sp_slice payload, struct sp_account
     struct sp_account_record account = {0};
     read_uuid(&c, &account.id);
     account.address = sp_cursor_bytes(&c);
+    account.merged = later_count(&c, UINT32_MAX) & 1;
     if (c.failed || sp_uuid_is_nil(&account.id) || account.address.len == 0)
         return SP_CORRUPT;
     *ret = account;
@@ -407,6 +417,7 @@ void sp_gap_write(const struct sp_gap *gap, struct sp_buf *buf)
     sp_buf_add_varint(buf, gap->uidnext_skip);
     sp_buf_add_bytes(buf, gap->reason);
     write_spans(gap->lsns, buf);
+    sp_buf_add_varint(buf, gap->protects);
 }
 
 enum sp_status sp_gap_read(struct sp_slice payload, struct sp_arena *arena, struct sp_gap *ret)
@@ -417,6 +428,7 @@ enum sp_status sp_gap_read(struct sp_slice payload, struct sp_arena *arena, stru
     gap.uidnext_skip = (uint32_t)sp_cursor_count(&c, UINT32_MAX);
     gap.reason = sp_cursor_bytes(&c);
     gap.lsns = read_spans(&c, arena, &no_memory);
+    gap.protects = later_count(&c, UINT32_MAX) & 1;
     enum sp_status status = outcome(&c, no_memory);
     if (status == SP_OK)
         *ret = gap;
@@ -497,5 +509,32 @@ enum sp_status sp_guard_record_read(struct sp_slice payload, struct sp_guard_rec
     if (c.failed || guard.event == 0 || guard.operation == 0)
         return SP_CORRUPT;
     *ret = guard;
+    return SP_OK;
+}
+
+void sp_merge_record_write(const struct sp_merge_record *merge, struct sp_buf *buf)
+{
+    sp_buf_add_u64(buf, merge->gap);
+    sp_buf_add(buf, sp_slice(merge->unit.bytes, 16));
+    sp_buf_add_u64(buf, merge->branch);
+    sp_buf_add_u64(buf, merge->epoch_id);
+    sp_buf_add_u32(buf, merge->epoch_counter);
+    sp_buf_add_u64(buf, merge->lsn);
+    sp_buf_add_byte(buf, merge->complete);
+}
+
+enum sp_status sp_merge_record_read(struct sp_slice payload, struct sp_merge_record *ret)
+{
+    struct sp_cursor c = sp_cursor(payload);
+    struct sp_merge_record merge = {.gap = sp_cursor_u64(&c)};
+    read_uuid(&c, &merge.unit);
+    merge.branch = sp_cursor_u64(&c);
+    merge.epoch_id = sp_cursor_u64(&c);
+    merge.epoch_counter = sp_cursor_u32(&c);
+    merge.lsn = sp_cursor_u64(&c);
+    merge.complete = sp_cursor_u8(&c) & 1;
+    if (c.failed || merge.gap == 0)
+        return SP_CORRUPT;
+    *ret = merge;
     return SP_OK;
 }

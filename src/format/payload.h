@@ -50,7 +50,8 @@ enum sp_origin {
     SP_ORIGIN_APPEND,
     SP_ORIGIN_COPY,
     SP_ORIGIN_MOVE,
-    SP_ORIGIN_IMPORT
+    SP_ORIGIN_IMPORT,
+    SP_ORIGIN_MERGE /* from another history; origin_id: SP_MERGE_ID_BYTES, see sp_merge_id */
 };
 
 struct sp_message {
@@ -120,6 +121,8 @@ struct sp_mailbox_record { /* MAILBOX, MAILBOX_RENAME, MAILBOX_DELETE */
     uint32_t special_use;
     struct sp_slice path;     /* the name; of a rename: the new one */
     struct sp_slice old_path; /* of a rename */
+    uint32_t lead; /* > 0: it comes from another history, more of which may follow: it is protected,
+                      and UIDs up to this one are left to what follows */
 };
 void sp_mailbox_record_write(const struct sp_mailbox_record *mailbox, struct sp_buf *buf);
 enum sp_status sp_mailbox_record_read(struct sp_slice payload,
@@ -146,6 +149,8 @@ enum sp_status sp_credential_read(struct sp_slice payload, struct sp_credential 
 struct sp_account_record { /* ACCOUNT, ACCOUNT_REMOVE */
     struct sp_uuid id;
     struct sp_slice address; /* its first name, local@domain, lower case */
+    bool merged; /* it comes from another history, more of which may follow: its list is protected
+                  */
 };
 void sp_account_record_write(const struct sp_account_record *account, struct sp_buf *buf);
 enum sp_status sp_account_record_read(struct sp_slice payload,
@@ -184,6 +189,8 @@ struct sp_gap {
     uint64_t modseq_skip;
     uint32_t uidnext_skip;
     struct sp_slice reason;
+    bool protects; /* what was acknowledged before it may be lacking: all chains are protected,
+                      until a MERGE completes it */
 };
 void sp_gap_write(const struct sp_gap *gap, struct sp_buf *buf);
 enum sp_status sp_gap_read(struct sp_slice payload, struct sp_arena *arena,
@@ -232,5 +239,18 @@ struct sp_guard_record {
 void sp_guard_record_write(const struct sp_guard_record *guard, struct sp_buf *buf);
 enum sp_status sp_guard_record_read(struct sp_slice payload,
                                     struct sp_guard_record *ret) SP_MUST_USE;
+/* How far the history that a GAP left behind has been merged. */
+struct sp_merge_record {
+    uint64_t gap;        /* LSN of that GAP */
+    struct sp_uuid unit; /* that was read */
+    uint64_t branch;     /* the epoch in which the other history goes on: names it */
+    uint64_t epoch_id;   /* of it: merged is all of it up to this epoch's ... */
+    uint32_t epoch_counter;
+    uint64_t lsn;  /* ... record of this LSN */
+    bool complete; /* that was all of it: what the GAP protects is whole */
+};
+void sp_merge_record_write(const struct sp_merge_record *merge, struct sp_buf *buf);
+enum sp_status sp_merge_record_read(struct sp_slice payload,
+                                    struct sp_merge_record *ret) SP_MUST_USE;
 
 #endif

@@ -59,6 +59,8 @@ const char *sp_record_type_name(unsigned type)
         return "tails";
     case SP_RECORD_GUARD:
         return "guard";
+    case SP_RECORD_MERGE:
+        return "merge";
     default:
         return "unknown";
     }

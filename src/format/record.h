@@ -34,6 +34,7 @@ enum sp_record_type {
     SP_RECORD_GAP = 49,   /* LSNs declared lost */
     SP_RECORD_TAILS = 50, /* where every chain stands */
     SP_RECORD_GUARD = 53, /* what was asked of the guard, and what became of it */
+    SP_RECORD_MERGE = 55, /* how far another history has been merged into this one */
 };
 /* "message"; "unknown" for others. */
 const char *sp_record_type_name(unsigned type);

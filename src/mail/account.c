@@ -211,7 +211,8 @@ static enum sp_status emit_account(struct sp_plan *plan, const struct change *ch
     static const struct sp_uuid nobody;
     uint64_t lsn;
     struct sp_buf *buf = sp_plan_buf(plan);
-    sp_account_record_write(&(struct sp_account_record){change->id, change->address}, buf);
+    sp_account_record_write(
+        &(struct sp_account_record){.id = change->id, .address = change->address}, buf);
     return sp_buf_failed(buf) ? SP_NO_MEMORY
                               : sp_plan_emit(plan, type, &nobody, 0, sp_buf_slice(buf), &lsn);
 }
@@ -368,12 +369,12 @@ static enum sp_status summarise(struct sp_read *read, const struct sp_account *a
     struct sp_mailbox mailbox = {0};
     enum sp_status status;
     *summary = (struct sp_account_summary){
-        .id = account->id, .address = account->address, .protected_ = account->row.protected_};
+        .id = account->id, .address = account->address, .protected_ = account->row.protected_ != 0};
     while ((status = sp_index_next_mailbox(read, &account->id, &mailbox)) == SP_OK) {
         summary->mailboxes++;
         summary->messages += mailbox.row.messages;
         summary->bytes += mailbox.row.size;
-        summary->mailboxes_protected += mailbox.row.protected_;
+        summary->mailboxes_protected += mailbox.row.protected_ != 0;
     }
     return status == SP_EOF ? SP_OK : status;
 }

@@ -44,6 +44,14 @@ enum sp_status sp_account_list(struct sp_volume *volume,
                                             const struct sp_account_summary *summary),
                                void *context, struct sp_error *error) SP_MUST_USE;
 
+/* Shows clients what there is of an account (of all accounts, and their list) although something
+ * may be missing: they may delete their own copies of that. *ret_count: of mailboxes and lists that
+ * were protected. */
+enum sp_status sp_account_unprotect(struct sp_volume *volume, const struct sp_uuid *id,
+                                    uint64_t *ret_count, struct sp_error *error) SP_MUST_USE;
+enum sp_status sp_account_unprotect_all(struct sp_volume *volume, uint64_t *ret_count,
+                                        struct sp_error *error) SP_MUST_USE;
+
 /* Whose mail this address is, the form user+detail@domain included. address: any case.
  * SP_NOT_FOUND: nobody's; SP_DENIED: not our domain; SP_INVALID: no address; SP_UNAVAILABLE: the
  * list of accounts has a gap, and it may be in there. */

@@ -29,6 +29,7 @@ void sp_losses_release(struct sp_losses *losses)
     free(losses->buckets);
     sp_spans_release(&losses->missing);
     sp_spans_release(&losses->declared);
+    sp_spans_release(&losses->merged);
     sp_arena_release(&losses->arena);
     *losses = (struct sp_losses){0};
 }
@@ -250,6 +251,13 @@ static void gap(struct sp_losses *losses, const struct sp_record *record)
         check(losses, sp_spans_add(&losses->declared, g.lsns.ptr[i].first, g.lsns.ptr[i].last));
 }
 
+static void merge(struct sp_losses *losses, const struct sp_record *record)
+{
+    struct sp_merge_record m;
+    if (sp_merge_record_read(record->payload, &m) == SP_OK && m.complete)
+        check(losses, sp_spans_add(&losses->merged, m.gap, m.gap));
+}
+
 /* A chain whose own beginning (MAILBOX, ACCOUNT) was never seen although LSNs are missing: then it
  * was on a lost part of the list that names it. */
 static void check_made(struct sp_losses *losses, const struct sp_uuid *of, uint32_t number)
@@ -366,6 +374,9 @@ bool sp_losses_record(struct sp_losses *losses, const struct sp_record *record)
         break;
     case SP_RECORD_TAILS:
         tails(losses, record);
+        break;
+    case SP_RECORD_MERGE:
+        merge(losses, record);
         break;
     default:
         break;

@@ -32,6 +32,7 @@ struct sp_losses {
     uint32_t buckets_count;
     struct sp_spans missing;  /* LSNs */
     struct sp_spans declared; /* by GAP records before */
+    struct sp_spans merged;   /* GAPs behind which all of the other history was merged */
     uint64_t next_lsn;        /* expected */
     uint64_t last_lsn;        /* seen */
     uint64_t last_time_ns;

@@ -242,6 +242,37 @@ static enum sp_status list_void(struct rebuild *r)
     return SP_OK;
 }
 
+/* Where a loss was accepted, what the units that were not there had more is another history: void
+ * here, and perhaps all that is left of it. */
+static void note_left(struct rebuild *r)
+{
+    for (uint32_t i = 0; i < r->relics.live_count; i++) {
+        const struct sp_relic *live = &r->relics.relics[r->relics.live[i]];
+        const struct sp_segment_head *head = &live->head;
+        uint64_t blocks = 0;
+        if (!live->has_head || !head->epoch_begins || !head->previous.segment ||
+            head->next_lsn <= head->previous.lsn + 1 ||
+            sp_spans_has(&r->losses.merged, head->next_lsn))
+            continue;
+        for (uint32_t k = 0; k < r->relics.count; k++) {
+            const struct sp_relic *relic = &r->relics.relics[k];
+            if (relic->state == SP_RELIC_VOID && relic->data_blocks > 1 &&
+                relic->epoch_counter >= head->previous.epoch_counter &&
+                relic->epoch_counter < head->epoch_counter)
+                blocks += relic->data_blocks;
+        }
+        if (blocks)
+            sp_recover_note(r->report,
+                            "Epoch %u was begun without all that came before it (a loss was "
+                            "accepted, or a raw recovery). Another history went on from segment "
+                            "%llu: %llu blocks of it are here, are not in this log, and were never "
+                            "wholly merged into it. Keep its units: `sternpost unit add` in the "
+                            "rebuilt platform merges them; or rebuild them alone, for themselves.",
+                            head->epoch_counter, (unsigned long long)head->previous.segment,
+                            (unsigned long long)blocks);
+    }
+}
+
 /* ---- The new epoch ---- */
 
 static struct sp_segment_head new_epoch(const struct rebuild *r, uint64_t gap_lsn, uint64_t time_ns)
@@ -384,6 +415,8 @@ enum sp_status sp_recover_rebuild(const char *scan_dir, const char *dir,
     }
     if (status == SP_OK)
         status = list_void(&r);
+    if (status == SP_OK)
+        note_left(&r);
     if (status == SP_OK && !sp_losses_finish(&r.losses))
         status = no_memory(&r);
     if (status == SP_OK)

@@ -225,7 +225,7 @@ void world_accounts(struct world *w)
         struct sp_buf buf;
         char address[32];
         snprintf(address, sizeof address, "user%u@example.org", a);
-        struct sp_account_record account = {w->accounts[a], sp_slice_str(address)};
+        struct sp_account_record account = {.id = w->accounts[a], .address = sp_slice_str(address)};
         struct sp_mailbox_record mailbox = {
             .id = 1, .uidvalidity = 7, .modseq = 1, .path = SP_S("INBOX")};
         sp_buf_init(&buf, 1U << 16);

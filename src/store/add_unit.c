@@ -32,18 +32,19 @@ struct sp_volume_member *sp_volume_member_named(struct sp_volume *v, const char 
     return NULL;
 }
 
-static bool is_other_members(const struct sp_volume *v, const struct sp_volume_member *m,
-                             const struct sp_uuid *id)
+/* Another member with this UUID; NULL: none. */
+static const struct sp_volume_member *
+twin_of(const struct sp_volume *v, const struct sp_volume_member *m, const struct sp_uuid *id)
 {
     for (uint32_t i = 0; i < v->members_count; i++)
         if (&v->members[i] != m && sp_uuid_eq(&v->members[i].id, id))
-            return true;
-    return false;
+            return &v->members[i];
+    return NULL;
 }
 
 /* The unit's vote and files: it must not know of anything later than we do. */
 static enum sp_status look_at(struct sp_volume *v, struct sp_unit *unit, bool *ret_vouched,
-                              struct sp_error *error)
+                              bool *ret_foreign, struct sp_error *error)
 {
     struct sp_vote vote;
     struct sp_unit_segment *list = NULL;
@@ -53,9 +54,13 @@ static enum sp_status look_at(struct sp_volume *v, struct sp_unit *unit, bool *r
         return status;
     if (count && list[count - 1].segment > v->segment_max)
         v->segment_max = list[count - 1].segment; /* no number is used twice */
-    free(list);
     status = sp_vote_read(unit, &vote, error);
     *ret_vouched = status == SP_CORRUPT; /* by whoever takes it back */
+    if (status == SP_CORRUPT)
+        vote = (struct sp_vote){0};
+    if (status == SP_OK || status == SP_CORRUPT)
+        *ret_foreign = sp_left_is_foreign(v, unit, &vote, list, count);
+    free(list);
     if (status == SP_CORRUPT)
         return SP_OK;
     if (status == SP_OK && vote.accepted && vote.head.epoch_counter > v->epoch_counter) {
@@ -73,7 +78,8 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
                               const struct sp_add_unit *add, struct sp_error *error)
 {
     struct sp_unit *unit = NULL;
-    bool vouched = false;
+    bool vouched = false, foreign = false;
+    const struct sp_volume_member *twin;
     if (m->unit) /* it has the unit locked */
         m->unit->ops->close(m->unit);
     m->unit = NULL;
@@ -82,10 +88,12 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
         return status;
     if (!sp_uuid_eq(&unit->volume, &v->id))
         status = sp_error_set(error, SP_INVALID, m->name, "it belongs to another volume");
-    else if (is_other_members(v, m, &unit->id))
-        status = sp_error_set(error, SP_INVALID, m->name, "it is another unit of this volume");
+    else if ((twin = twin_of(v, m, &unit->id)))
+        status = sp_error_set(
+            error, SP_INVALID, m->name,
+            "it has the UUID of unit %s of this volume: one is a copy of the other", twin->name);
     else
-        status = look_at(v, unit, &vouched, error);
+        status = look_at(v, unit, &vouched, &foreign, error);
     if (status != SP_OK) {
         unit->ops->close(unit);
         return status;
@@ -94,9 +102,11 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
     m->unit = unit;
     m->id = unit->id;
     snprintf(m->domain, sizeof m->domain, "%s", unit->domain);
-    sp_member_set_state(m, m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE);
+    sp_member_set_state(m, foreign ? SP_UNIT_STALE : m->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE);
     m->until_lsn = UINT64_MAX;
-    m->why[0] = '\0';
+    m->foreign = foreign;
+    snprintf(m->why, sizeof m->why, "%s",
+             foreign ? "it has a history that was left behind, to be merged" : "");
     m->vote_damaged = m->suspect = m->unanswered = m->outside = false;
     m->vouched = vouched;
     m->from_lsn = UINT64_MAX;
@@ -132,7 +142,13 @@ static enum sp_status carry_out(struct sp_volume *v, void *context, struct sp_er
         pthread_mutex_unlock(&v->lock);
         return status;
     }
-    sp_log(SP_LOG_INFO, "unit.add", "volume=%s unit=%s lsn=%" PRIu64, v->name, m->name, v->end.lsn);
+    sp_log(SP_LOG_INFO, "unit.add", "volume=%s unit=%s lsn=%" PRIu64 " foreign=%d", v->name,
+           m->name, v->end.lsn, (int)m->foreign);
+    if (m->foreign) { /* it takes part in nothing before that is merged */
+        v->merge_ms = 0;
+        v->merge_units = 0;
+        return SP_OK;
+    }
     status = sp_log_begin_epoch(v);
     return status == SP_OK ? SP_OK : sp_error_set(error, status, v->name, "%s", v->why_not);
 }

@@ -243,7 +243,11 @@ static enum sp_status apply_message(struct sp_apply *apply, const struct sp_reco
     status = chunk_get(apply, &key, &chunk);
     if (status != SP_OK)
         return status;
-    sp_assert(apply->replay || m.uid >= mailbox.row.uidnext);
+    bool late = m.uid < mailbox.row.uidnext;
+    sp_assert(apply->replay || !late ||
+              (m.origin == SP_ORIGIN_MERGE && m.uid < mailbox.row.left_uidnext));
+    if (late && m.uid < mailbox.row.catalogue_uidnext)
+        mailbox.row.catalogue_lsn = 0; /* no delta could say this: the next is a base */
     uint32_t at = chunk.count;
     while (at && chunk.rows[at - 1].uid >= m.uid)
         at--;
@@ -274,7 +278,7 @@ static enum sp_status apply_message(struct sp_apply *apply, const struct sp_reco
     memcpy((uint8_t *)value.mv_data + 16, record->payload.ptr, record->payload.len);
 
     if (sp_apply_chain_broken(apply, &mailbox.row.tail, record))
-        mailbox.row.protected_ = true;
+        mailbox.row.protected_ |= SP_PROTECTED_BROKEN;
     if (mailbox.row.uidnext <= m.uid)
         mailbox.row.uidnext = m.uid + 1;
     if (mailbox.row.highestmodseq < m.modseq)
@@ -296,7 +300,7 @@ static enum sp_status open_chain(struct sp_apply *apply, const struct sp_record 
     if (status == SP_OK)
         status = sp_apply_need_mailbox(apply, record, path, uidvalidity, mailbox);
     if (status == SP_OK && sp_apply_chain_broken(apply, &mailbox->row.tail, record))
-        mailbox->row.protected_ = true;
+        mailbox->row.protected_ |= SP_PROTECTED_BROKEN;
     return status;
 }
 
@@ -428,7 +432,7 @@ static enum sp_status apply_catalogue(struct sp_apply *apply, const struct sp_re
     /* It states what the mailbox holds: with a different count something between is lost. */
     if (mailbox.row.messages != catalogue.messages || mailbox.row.uidnext < catalogue.uidnext) {
         sp_assert(apply->replay);
-        mailbox.row.protected_ = true;
+        mailbox.row.protected_ |= SP_PROTECTED_BROKEN;
         if (mailbox.row.uidnext < catalogue.uidnext)
             mailbox.row.uidnext = catalogue.uidnext;
     }
@@ -452,14 +456,14 @@ static enum sp_status apply_unprotect(struct sp_apply *apply, const struct sp_re
         return status;
     if (record->mailbox == 0) {
         account.row.tail = record->lsn;
-        account.row.protected_ = false;
+        account.row.protected_ = 0;
         return sp_apply_put_account(apply, &account);
     }
     status = sp_apply_need_mailbox(apply, record, sp_slice(NULL, 0), 0, &mailbox);
     if (status != SP_OK)
         return status;
     mailbox.row.tail = record->lsn;
-    mailbox.row.protected_ = false;
+    mailbox.row.protected_ = 0;
     status = sp_apply_put_mailbox(apply, &mailbox);
     return status == SP_OK ? touch(apply, &record->account, record->mailbox) : status;
 }
@@ -477,7 +481,7 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
     if (status != SP_OK)
         return status;
     if (sp_apply_chain_broken(apply, &account.row.tail, record))
-        account.row.protected_ = true;
+        account.row.protected_ |= SP_PROTECTED_BROKEN;
     status = sp_index_mailbox(&apply->read, &record->account, m.id, &mailbox);
     if (status != SP_OK && status != SP_NOT_FOUND)
         return status;
@@ -504,7 +508,12 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
             mailbox = (struct sp_mailbox){.account = record->account};
             mailbox.row =
                 (struct sp_mailbox_row){.id = m.id, .uidvalidity = m.uidvalidity, .uidnext = 1};
-            mailbox.row.protected_ = record->type != SP_RECORD_MAILBOX; /* its creation is lost */
+            if (record->type != SP_RECORD_MAILBOX) /* its creation is lost */
+                mailbox.row.protected_ |= SP_PROTECTED_BROKEN;
+            if (m.lead && m.lead < UINT32_MAX) {
+                mailbox.row.protected_ |= SP_PROTECTED_LEFT;
+                mailbox.row.uidnext = mailbox.row.left_uidnext = 1 + m.lead;
+            }
         } else if (record->type == SP_RECORD_MAILBOX_RENAME) {
             status = sp_apply_del(apply, apply->read.index->names, sp_key_val(&old_name));
         }
@@ -537,7 +546,7 @@ static enum sp_status apply_subscribe(struct sp_apply *apply, const struct sp_re
     if (status != SP_OK)
         return status;
     if (sp_apply_chain_broken(apply, &account.row.tail, record))
-        account.row.protected_ = true;
+        account.row.protected_ |= SP_PROTECTED_BROKEN;
     struct sp_key key = sp_key_path(&record->account, subscribe.path);
     status = subscribe.subscribed
                  ? sp_apply_put(apply, apply->read.index->subscribed, sp_key_val(&key),
@@ -556,8 +565,9 @@ static enum sp_status apply_credential(struct sp_apply *apply, const struct sp_r
     if (status != SP_OK)
         return status;
     if (sp_apply_chain_broken(apply, &account.row.tail, record))
-        account.row.protected_ = true;
+        account.row.protected_ |= SP_PROTECTED_BROKEN;
     account.credential = record->payload;
+    account.row.credential_lsn = record->lsn;
     return sp_apply_put_account(apply, &account);
 }
 
@@ -603,6 +613,7 @@ enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *r
     case SP_RECORD_GAP:
     case SP_RECORD_TAILS:
     case SP_RECORD_GUARD:
+    case SP_RECORD_MERGE:
         status = sp_apply_volume_record(apply, record, place);
         break;
     default:

@@ -92,9 +92,9 @@ enum sp_status sp_apply_need_account(struct sp_apply *apply, const struct sp_uui
     } else if (status == SP_NOT_FOUND) {
         sp_assert(apply->replay);
         *ret = (struct sp_account){.id = *id, .address = address};
-        ret->row =
-            (struct sp_account_row){.mailbox_next = 1, .uidvalidity_next = 1, .protected_ = true};
-        apply->position.list_protected = true;
+        ret->row = (struct sp_account_row){
+            .mailbox_next = 1, .uidvalidity_next = 1, .protected_ = SP_PROTECTED_BROKEN};
+        apply->position.list_protected |= SP_PROTECTED_BROKEN;
         status = SP_OK;
     }
     if (status != SP_OK)
@@ -126,8 +126,10 @@ enum sp_status sp_apply_need_mailbox(struct sp_apply *apply, const struct sp_rec
         return SP_NOT_FOUND; /* nothing is known of it: its list is protected already, its records
                                 wait in the log */
     *ret = (struct sp_mailbox){.account = record->account, .path = path};
-    ret->row = (struct sp_mailbox_row){
-        .id = record->mailbox, .uidvalidity = uidvalidity, .uidnext = 1, .protected_ = true};
+    ret->row = (struct sp_mailbox_row){.id = record->mailbox,
+                                       .uidvalidity = uidvalidity,
+                                       .uidnext = 1,
+                                       .protected_ = SP_PROTECTED_BROKEN};
     return sp_apply_put_name(apply, &record->account, path, record->mailbox);
 }
 

@@ -38,6 +38,18 @@ uint64_t sp_plan_time_ns(const struct sp_plan *plan)
     return plan->time_ns;
 }
 
+struct sp_volume *sp_plan_volume(struct sp_plan *plan)
+{
+    return plan->volume;
+}
+
+enum sp_status sp_plan_fail(struct sp_plan *plan, enum sp_status status)
+{
+    if (plan->emitted && plan->failed == SP_OK)
+        plan->failed = status;
+    return status;
+}
+
 struct sp_buf *sp_plan_buf(struct sp_plan *plan)
 {
     sp_buf_reset(&plan->buf);
@@ -584,6 +596,8 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
     if (plan.time_ns < v->apply.position.time_ns && !SP_BREAK(time_back))
         plan.time_ns = v->apply.position.time_ns;
     struct housekeeping due = {0};
+    if (status == SP_OK && v->loss.pending)
+        status = sp_loss_emit(&plan);
     if (status == SP_OK && housekeeping_is_due(v))
         status = housekeeping_begin(&plan, &due);
 
@@ -625,6 +639,8 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
         sp_histogram_record(&v->batch_bytes, v->batch.stream_bytes, sp_now_ms());
     }
     housekeeping_end(v, &due, status == SP_OK);
+    if (status == SP_OK)
+        v->loss.pending = false;
     sp_buf_release(&plan.buf);
     sp_arena_release(&plan.arena);
     answer(v, answered, status);
@@ -717,6 +733,7 @@ static bool work(struct sp_volume *v)
         look_after_units(v, now);
     look_after_index(v);
     bool tended = sp_task_step(v);
+    tended |= sp_merge_step(v, now);
     tended |= sp_tend_step(v, now);
     struct sp_commit *first = take(v);
     if (!first && (!housekeeping_is_due(v) || !v->writable || v->short_of_space || v->index_failed))
@@ -755,6 +772,22 @@ static void *committer(void *context)
         }
         pthread_mutex_unlock(&v->lock);
     }
+}
+
+enum sp_status sp_committer_write_gap(struct sp_volume *v, struct sp_error *error)
+{
+    if (v->writable)
+        run_batch(v, NULL);
+    if (!v->loss.pending)
+        return SP_OK;
+    sp_error_set(error, SP_UNAVAILABLE, v->name,
+                 "a loss was accepted, which must be written into the log first: %.150s",
+                 v->why_not[0] ? v->why_not : "that failed");
+    sp_error_todo(error,
+                  "attach as many units as min_copies asks for (new ones will do, see `sternpost "
+                  "unit add`), or write degraded = accept in [volume %s]",
+                  v->name);
+    return SP_UNAVAILABLE;
 }
 
 enum sp_status sp_committer_start(struct sp_volume *v, struct sp_error *error)

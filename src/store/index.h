@@ -41,13 +41,30 @@
 
 struct sp_index;
 
+/* Why clients are refused: each is lifted for itself. */
+#define SP_PROTECTED_BROKEN 1U /* records of the chain are missing */
+#define SP_PROTECTED_LEFT   2U /* loss was accepted: records may be in a history that was left */
+
+#define SP_FORKS_MAX 16U
+
 struct sp_position {
     struct sp_log_end end;
     uint64_t time_ns;     /* of the last record */
     uint64_t volume_tail; /* LSN of the last record on the volume's chain */
     uint64_t manifest_segment, manifest_lsn;
-    bool list_protected; /* the volume's own chain is broken: accounts may be missing */
-    bool undecided;      /* taken from replicas before an epoch began: it may turn out void */
+    uint8_t list_protected; /* SP_PROTECTED_*: accounts may be missing */
+    bool undecided;         /* taken from replicas before an epoch began: it may turn out void */
+    bool forks_dropped;     /* one that was not merged had no room: nothing ends by itself */
+    uint32_t forks_count;
+    struct sp_fork { /* a GAP that protects (branch 0), or how far a history is merged that parted
+                        before it */
+        uint64_t gap_lsn;
+        uint64_t branch;
+        uint64_t merged_epoch_id; /* of it: merged up to there (MERGE) */
+        uint64_t merged_lsn;
+        uint32_t merged_epoch_counter; /* 0: nothing */
+        bool complete;                 /* of the GAP */
+    } forks[SP_FORKS_MAX];             /* oldest first */
 };
 
 struct sp_account_row {
@@ -55,7 +72,8 @@ struct sp_account_row {
     uint64_t modseq;
     uint32_t mailbox_next, uidvalidity_next;
     uint16_t address_len, credential_len;
-    bool protected_; /* its own chain is broken: mailboxes may be missing */
+    uint8_t protected_;      /* SP_PROTECTED_*: mailboxes may be missing */
+    uint64_t credential_lsn; /* of the newest CREDENTIAL; 0: none */
 };
 struct sp_account {
     struct sp_uuid id;
@@ -77,7 +95,9 @@ struct sp_mailbox_row {
     uint32_t special_use;
     uint16_t path_len;
     uint8_t keywords_count;
-    bool protected_;
+    uint8_t protected_;    /* SP_PROTECTED_* */
+    uint32_t left_uidnext; /* UIDs below it were never given out since a history was left: what is
+                              merged from there keeps them */
 };
 struct sp_mailbox {
     struct sp_uuid account;

@@ -138,16 +138,20 @@ static enum sp_status merge(const struct sp_volume *v, const struct sp_segment_h
 
 /* ---- Holes ---- */
 
-static enum sp_status hole(const struct sp_volume *v, uint64_t lsn, uint64_t segment,
+/* SP_OK: the loss is accepted. */
+static enum sp_status hole(struct sp_volume *v, uint64_t lsn, uint64_t segment,
                            const struct sp_volume_member *member, struct sp_error *error)
 {
     sp_error_set(error, SP_UNAVAILABLE, v->name,
                  "LSNs from %" PRIu64 " on are lacking: unit %s has blocks of segment %" PRIu64
                  " that come after them, and no unit that is here has them sound",
                  lsn, member->name, segment);
-    sp_error_todo(error, "attach the units that are absent; with what there is, use `sternpost "
-                         "recover scan` and `recover rebuild`");
-    return SP_UNAVAILABLE;
+    sp_error_todo(error,
+                  "attach the units that are absent; with what there is, use `sternpost "
+                  "recover scan` and `recover rebuild`, or `sternpost serve --accept-loss "
+                  "%s`",
+                  v->name);
+    return sp_loss_pass(v, error) ? SP_OK : SP_UNAVAILABLE;
 }
 
 /* Whether any block of the epoch stands in the file from `from` on that belongs to a batch after
@@ -186,8 +190,8 @@ static enum sp_status look_for_headless(struct sp_volume *v, const struct sp_seg
                 return sp_error_set(error, status, v->name, "no memory to read a segment");
             bool found = has_later(v, epoch->epoch_id, file->segment, blocks, 1, file->blocks, 0);
             free(blocks);
-            if (found)
-                return hole(v, lsn, file->segment, r->member, error);
+            if (found && hole(v, lsn, file->segment, r->member, error) != SP_OK)
+                return SP_UNAVAILABLE;
         }
     }
     return SP_OK;
@@ -226,6 +230,7 @@ static enum sp_status check_stale(struct sp_volume *v, const struct sp_segment_h
 }
 
 enum sp_status sp_last_segment_find(struct sp_volume *v, const struct sp_segment_head *epoch,
+                                    const struct sp_log_end *limit,
                                     const struct sp_listing *listings,
                                     struct sp_last_segment *ret_last, struct sp_error *error)
 {
@@ -238,7 +243,10 @@ enum sp_status sp_last_segment_find(struct sp_volume *v, const struct sp_segment
             continue;
         struct sp_replica *r = &last->replicas[last->replicas_count++];
         *r = (struct sp_replica){.member = &v->members[i]};
-        find_newest(v, epoch, &listings[i], r);
+        if (!limit)
+            find_newest(v, epoch, &listings[i], r);
+        else if (file_of(&listings[i], limit->segment))
+            r->segment = limit->segment;
         if (r->segment > last->segment)
             last->segment = r->segment;
     }
@@ -261,6 +269,8 @@ enum sp_status sp_last_segment_find(struct sp_volume *v, const struct sp_segment
             continue;
         status = read_image(r->member->unit, file, &r->blocks);
         r->count = status == SP_OK ? file->blocks : 0;
+        if (limit && r->count > limit->blocks)
+            r->count = limit->blocks;
     }
     if (status == SP_OK)
         status = merge(v, epoch, last);
@@ -278,8 +288,9 @@ enum sp_status sp_last_segment_find(struct sp_volume *v, const struct sp_segment
     for (uint32_t i = 0; i < last->replicas_count; i++) {
         const struct sp_replica *r = &last->replicas[i];
         if (has_later(v, epoch->epoch_id, last->segment, r->blocks, last->end.blocks, r->count,
-                      last->end.batch + 1))
-            return hole(v, last->end.lsn + 1, last->segment, r->member, error);
+                      last->end.batch + 1) &&
+            hole(v, last->end.lsn + 1, last->segment, r->member, error) != SP_OK)
+            return SP_UNAVAILABLE;
     }
     status = look_for_headless(v, epoch, last, listings, last->end.lsn + 1, error);
     if (status != SP_OK)

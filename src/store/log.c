@@ -60,7 +60,7 @@ static bool vote_on_majority(struct sp_volume *v, uint64_t counter, uint64_t id,
         struct sp_vote old = {0};
         uint8_t bytes[SP_VOTE_BYTES_MAX], accepted[SP_BLOCK_BYTES];
         const uint8_t *accept = head_block;
-        if (!m->unit || m->suspect || m->outside || m->state == SP_UNIT_ABSENT)
+        if (!m->unit || m->suspect || m->outside || m->foreign || m->state == SP_UNIT_ABSENT)
             continue;
         enum sp_status status = sp_vote_read(m->unit, &old, &error);
         if (status == SP_CORRUPT && m->vouched && head_block) {
@@ -101,6 +101,18 @@ uint32_t sp_log_replicas(const struct sp_volume *v)
     return count;
 }
 
+uint64_t sp_log_sole_lsn(const struct sp_volume *v, const struct sp_volume_member *member)
+{
+    uint64_t from = v->end.lsn + 1;
+    if (member->state != SP_UNIT_EJECTED || !member->unit)
+        return 0;
+    for (uint32_t i = 0; i < v->members_count; i++)
+        if (v->members[i].state == SP_UNIT_REPLICA && v->members[i].unit &&
+            v->members[i].from_lsn < from)
+            from = v->members[i].from_lsn;
+    return member->from_lsn < from ? from - 1 : 0;
+}
+
 void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const char *why)
 {
     pthread_mutex_lock(&v->lock);
@@ -108,12 +120,18 @@ void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const ch
     member->until_lsn = v->end.lsn;
     member->suspect = true;
     snprintf(member->why, sizeof member->why, "%s", why);
+    uint64_t sole = sp_log_sole_lsn(v, member);
     pthread_mutex_unlock(&v->lock);
     v->ejections++;
     v->epoch_broken = !SP_BREAK(eject_same_epoch);
     sp_log(SP_LOG_ERROR, "unit.eject",
            "volume=%s unit=%s segment=%" PRIu64 " lsn=%" PRIu64 " why=%s", v->name, member->name,
            v->end.segment, v->end.lsn, SP_LOG_QUOTED(why));
+    /* The last holder of something is only suspended: it is not written to, and goes on being read
+     * until a replica has what only it has. */
+    if (sole)
+        sp_log(SP_LOG_ERROR, "unit.suspend", "volume=%s unit=%s lsn=%" PRIu64, v->name,
+               member->name, sole);
 }
 
 /* Whether what takes a replica takes it as well. */
@@ -334,7 +352,8 @@ static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
         .segment = segment,
         .epoch_begins = epoch_begins,
         .time_ns = sp_wall_ns(),
-        .next_lsn = v->end.lsn + 1, /* v->next_lsn counts the batch under way */
+        /* v->next_lsn counts the batch under way */
+        .next_lsn = v->loss.pending ? v->loss.gap_lsn : v->end.lsn + 1,
         .batch = v->end.batch + 1,
         .min_copies = v->min_copies,
         .segment_bytes = v->segment_bytes,
@@ -356,6 +375,8 @@ static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
             absent++; /* who it is only the last epoch knows */
             continue;
         }
+        if (m->foreign || (v->loss.forced && m->vote_damaged))
+            continue; /* no voter yet */
         struct sp_member *member = &head->members[head->members_count++];
         *member = (struct sp_member){.unit = m->id, .role = roles[m->state]};
         if (m->state == SP_UNIT_ABSENT && (m->spare || m->witness))
@@ -403,6 +424,7 @@ static enum sp_status segment_started(struct sp_volume *v, const struct sp_segme
     end.segment = head->segment;
     end.generation = 0;
     end.blocks = 1;
+    end.lsn = head->next_lsn - 1;
     end.chain = sp_block_chain(block);
     set_end(v, &end);
     v->segment_max = head->segment;
@@ -574,6 +596,8 @@ static enum sp_status try_epoch(struct sp_volume *v)
         return cannot_write(v, "a unit is full");
     if (status != SP_OK)
         return status;
+    if (sp_loss_note_head(v, &head, false) != SP_OK)
+        return SP_NO_MEMORY;
     sp_log(SP_LOG_INFO, "volume.epoch",
            "volume=%s epoch=%u id=%016" PRIx64 " segment=%" PRIu64 " lsn=%" PRIu64 " copies=%u",
            v->name, v->epoch_counter, v->epoch_id, head.segment, v->next_lsn, sp_log_replicas(v));

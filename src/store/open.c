@@ -205,19 +205,22 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
                  "only %u of the %u units of epoch %u are here, which proves nothing about the "
                  "newest; absent: %.*s",
                  present, head->members_count, head->epoch_counter, SP_FMT(sp_buf_slice(&missing)));
-    sp_error_todo(error, "attach one of the absent units");
+    sp_error_todo(error,
+                  "attach one of the absent units; if they are lost, `sternpost serve "
+                  "--accept-loss %s` goes on without what only they have",
+                  v->name);
     sp_buf_release(&missing);
-    return SP_UNAVAILABLE;
+    return sp_loss_pass(v, error) ? SP_OK : SP_UNAVAILABLE;
 }
 
 /* ---- The list of segments, back from the end by what the heads say ---- */
 
 /* Reads head and trailer of a segment from whichever unit has them. */
 static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listing *listings,
-                                      const struct sp_log_end *end, struct sp_volume_segment *ret)
+                                      const struct sp_log_end *end, struct sp_volume_segment *ret,
+                                      struct sp_segment_head *ret_head)
 {
     uint8_t block[SP_BLOCK_BYTES];
-    struct sp_segment_head head;
     bool have_head = false;
     struct sp_volume_segment s = {.segment = end->segment,
                                   .generation = end->generation,
@@ -238,8 +241,9 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
             continue;
         if (!have_head &&
             unit->ops->read(unit, s.segment, s.generation, 0, block, 1, NULL) == SP_OK &&
-            sp_segment_head_read(block, &head) == SP_OK && sp_uuid_eq(&head.volume, &v->id) &&
-            head.segment == s.segment && head.epoch_id == end->epoch_id)
+            sp_segment_head_read(block, ret_head) == SP_OK &&
+            sp_uuid_eq(&ret_head->volume, &v->id) && ret_head->segment == s.segment &&
+            ret_head->epoch_id == end->epoch_id)
             have_head = true;
         if (!s.sealed &&
             unit->ops->read(unit, s.segment, s.generation, file->blocks - 1, block, 1, NULL) ==
@@ -256,8 +260,8 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
     }
     if (!have_head)
         return SP_NOT_FOUND;
-    s.first_lsn = head.next_lsn;
-    s.previous = head.previous;
+    s.first_lsn = ret_head->next_lsn;
+    s.previous = ret_head->previous;
     *ret = s;
     return SP_OK;
 }
@@ -310,8 +314,9 @@ static enum sp_status list_segments(struct sp_volume *v, const struct sp_listing
     bool remembers = v->index && sp_read_begin(v->index, &read) == SP_OK;
     while (end.segment && status == SP_OK) {
         struct sp_volume_segment segment;
+        struct sp_segment_head head;
         if (!remembers || sp_segments_recall(v, &read, listings, &end, &segment) != SP_OK)
-            status = look_at_segment(v, listings, &end, &segment);
+            status = look_at_segment(v, listings, &end, &segment, &head);
         if (status != SP_OK) {
             sp_read_end(&read);
             sp_error_set(error, SP_UNAVAILABLE, v->name,
@@ -324,6 +329,10 @@ static enum sp_status list_segments(struct sp_volume *v, const struct sp_listing
             return SP_UNAVAILABLE;
         }
         status = sp_volume_add_segment(v, &segment);
+        if (status == SP_OK && !segment.known)
+            status = sp_loss_note_head(v, &head, segment.data_blocks > 1);
+        else
+            v->loss.written |= segment.data_blocks > 1;
         if (segment.previous.segment >= end.segment) {
             sp_read_end(&read);
             return sp_error_set(error, SP_CORRUPT, v->name,
@@ -344,6 +353,23 @@ static enum sp_status list_segments(struct sp_volume *v, const struct sp_listing
         v->end.blocks = v->segments[v->segments_count - 1].data_blocks;
     }
     return status;
+}
+
+/* Units that have a history that was left behind are only read, until it is merged. */
+static void find_foreign(struct sp_volume *v, const struct sp_listing *listings)
+{
+    for (uint32_t i = 0; i < v->members_count && v->left_count; i++) {
+        struct sp_volume_member *m = &v->members[i];
+        struct sp_vote vote = {0};
+        struct sp_error why;
+        if (!m->unit || m->state == SP_UNIT_REPLICA || m->state == SP_UNIT_WITNESS ||
+            (!m->vote_damaged && sp_vote_read(m->unit, &vote, &why) != SP_OK) ||
+            !sp_left_is_foreign(v, m->unit, &vote, listings[i].list, listings[i].count))
+            continue;
+        m->foreign = true;
+        m->state = SP_UNIT_STALE;
+        snprintf(m->why, sizeof m->why, "it has a history that was left behind, to be merged");
+    }
 }
 
 /* ---- The whole of it ---- */
@@ -388,7 +414,8 @@ static enum sp_status seal_last(struct sp_volume *v, struct sp_error *error)
         return SP_OK;
     struct sp_volume_segment *last = &v->segments[v->segments_count - 1];
     enum sp_status status = sp_volume_rebuild_footer(v, last, error);
-    if (status != SP_OK || last->sealed)
+    /* What lies behind the end of a log that lost something is left as it is. */
+    if (status != SP_OK || last->sealed || v->loss.pending)
         return status;
     struct sp_block_header header = v->last_header;
     return sp_log_seal(v, last, &header, v->end.chain);
@@ -416,7 +443,13 @@ static enum sp_status find_log(struct sp_volume *v, struct sp_listing *listings,
     status = check_members(v, &newest.head, listings, error);
     if (status != SP_OK)
         return status;
-    status = sp_last_segment_find(v, &newest.head, listings, &last, error);
+    status = sp_last_segment_find(v, &newest.head, NULL, listings, &last, error);
+    if (status == SP_UNAVAILABLE && sp_log_replicas(v) == 0 && sp_loss_pass(v, error)) {
+        sp_last_segment_release(&last);
+        status = sp_loss_find_end(v, &newest.head, listings, &last, error);
+    } else if (status == SP_OK && last.segment == 0) {
+        status = sp_loss_note_head(v, &newest.head, false);
+    }
     v->end = last.end;
     v->next_lsn = v->end.lsn + 1;
     if (status == SP_OK)
@@ -429,8 +462,10 @@ static enum sp_status find_log(struct sp_volume *v, struct sp_listing *listings,
     }
     bool mended = last.segment != 0;
     sp_last_segment_release(&last);
-    if (status == SP_OK)
+    if (status == SP_OK) {
         check_copies(v, listings, mended);
+        find_foreign(v, listings);
+    }
     return status;
 }
 
@@ -473,9 +508,17 @@ static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *
         return status;
     say_states(v);
     status = sp_volume_place_index(v, &index, error);
+    if (status == SP_OK && v->loss.forced)
+        status = sp_loss_prepare(v, error);
+    if (status == SP_OK && v->loss.pending)
+        v->next_lsn = v->loss.gap_lsn;
     if (status == SP_OK)
         status = begin_writing(v, error);
-    return status == SP_OK ? sp_volume_roll_index(v, &index, error) : status;
+    if (status == SP_OK)
+        status = sp_volume_roll_index(v, &index, error);
+    if (status == SP_OK && v->loss.pending)
+        status = sp_committer_write_gap(v, error);
+    return status;
 }
 
 /* Two units with one id are a unit and a copy of it: neither two copies nor two votes, and nobody
@@ -505,6 +548,7 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
     v->min_copies = config->min_copies ? config->min_copies : 1;
     v->degraded_accept = config->degraded_accept;
     v->threaded = config->threaded;
+    v->loss_accepted = config->accept_loss;
     v->segment_bytes = config->segment_bytes ? config->segment_bytes : SP_SEGMENT_BYTES_DEFAULT;
     v->unit_timeout_ms = config->unit_timeout_ms ? config->unit_timeout_ms : 2000;
     v->batch_plans_max = config->batch_plans_max ? config->batch_plans_max : 1024;
@@ -570,6 +614,8 @@ static void volume_free(struct sp_volume *v, bool clean)
     free(v->segments);
     free(v->sealed);
     free(v->scrub_path);
+    free(v->left);
+    sp_merge_free(v->merge);
     pthread_mutex_destroy(&v->lock);
     pthread_rwlock_destroy(&v->segments_lock);
     pthread_rwlock_destroy(&v->units_lock);
@@ -685,6 +731,7 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
         u->state = m->state;
         u->lacks_segments = m->state == SP_UNIT_REPLICA ? (uint32_t)m->lacks : 0;
         memcpy(u->why, m->why, sizeof u->why);
+        u->sole_lsn = sp_log_sole_lsn(v, m);
         u->scrubbed_ns = m->scrubbed_ns;
         u->counts = (struct sp_unit_counts){.blocks_bad = m->blocks_bad,
                                             .blocks_misdirected = m->blocks_misdirected,

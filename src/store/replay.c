@@ -341,8 +341,10 @@ static enum sp_status index_stands(struct sp_volume *v, size_t *ret_segment, uin
                      "LSNs %" PRIu64 " to %" PRIu64
                      " were stored, the index has them, and no unit that is here does",
                      v->end.lsn + 1, position.end.lsn);
-        sp_error_todo(error, "attach the units that are absent; to go on without what is lacking, "
-                             "run `sternpost index rebuild`");
+        sp_error_todo(error,
+                      "attach the units that are absent; to go on without what is lacking, run "
+                      "`sternpost serve --accept-loss %s`",
+                      v->name);
         return SP_UNAVAILABLE;
     }
     *ret_lsn = position.end.lsn;
@@ -394,7 +396,7 @@ enum sp_status sp_volume_place_index(struct sp_volume *v, struct sp_index_start 
         return status;
     if (!start->again)
         status = index_stands(v, &start->segment, &start->lsn, error);
-    if (status == SP_UNAVAILABLE)
+    if (status == SP_UNAVAILABLE && !sp_loss_pass(v, error))
         return status;
     start->again |= status != SP_OK;
     return SP_OK;

@@ -45,6 +45,9 @@ enum sp_status sp_segments_recall(struct sp_volume *v, struct sp_read *read,
     if (!same_end(&row.end, end) || row.segment.segment != end->segment ||
         !is_there(v, listings, &row.segment))
         return SP_NOT_FOUND;
+    /* The head of one that begins behind a leap says more: who its voters were. */
+    if (row.segment.previous.segment && row.segment.first_lsn > row.segment.previous.lsn + 1)
+        return SP_NOT_FOUND;
     *ret = row.segment;
     ret->known = true;
     return SP_OK;

@@ -25,6 +25,7 @@ enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct 
     }
     config.degraded_accept = accept;
     config.reserve_bytes = b->reserve_bytes;
+    config.accept_loss = b->accept_loss;
     if (b->segment_bytes)
         config.segment_bytes = b->segment_bytes;
     config.scrub_path = b->scrub_path;

@@ -16,6 +16,8 @@ struct bench {
     const char *scrub_path; /* NULL: its state is kept nowhere */
     uint64_t scrub_max_age_s;
     uint64_t reserve_bytes;
+    struct model kept; /* for the test */
+    bool accept_loss;  /* of the next bench_open */
 };
 
 extern char bench_index_path[64]; /* set by bench_main */

@@ -118,6 +118,13 @@ void waiting_done(struct sp_commit *commit, enum sp_status status, const char *w
     w->answered = true;
 }
 
+uint32_t model_slot(uint32_t uid)
+{
+    uint32_t slot = uid >> 20 ? 384 + (uid >> 20) * 128 + (uid & 0xfffff) : uid;
+    sp_assert(slot < MODEL_UIDS && (uid >> 20 ? (uid & 0xfffff) < 128 : uid < 512));
+    return slot;
+}
+
 void step_done(struct model *model, const struct step *step)
 {
     struct model_mailbox *mailbox = &model->mailboxes[step->mailbox];
@@ -125,8 +132,7 @@ void step_done(struct model *model, const struct step *step)
         model->account_made = true;
         return;
     }
-    sp_assert(step->uid < MODEL_UIDS);
-    struct model_message *message = &mailbox->messages[step->uid];
+    struct model_message *message = &mailbox->messages[model_slot(step->uid)];
     switch (step->type) {
     case STEP_DELIVER:
         sp_assert(message->state == MODEL_NONE &&
@@ -163,7 +169,7 @@ static void check_body(struct sp_volume *volume, struct sp_reader *reader,
 }
 
 struct found {
-    uint32_t flags;
+    uint32_t flags, uid;
     bool there;
 };
 
@@ -191,7 +197,7 @@ void model_check(struct sp_volume *volume, struct model *model, const struct ste
     enum sp_status status = sp_index_account(&read, &model->account, &account);
     sp_assert(status == SP_OK || (status == SP_NOT_FOUND && !model->account_made));
     bool here = status == SP_OK;
-    sp_assert(!here || !account.row.protected_);
+    sp_assert(!here || !account.row.protected_ == !model->protected_);
 
     /* The steps of one batch come together or not at all. */
     memset(found, 0, sizeof found);
@@ -200,13 +206,13 @@ void model_check(struct sp_volume *volume, struct model *model, const struct ste
         struct sp_flag_row row;
         struct sp_mailbox mailbox;
         sp_assert(sp_index_mailbox(&read, &model->account, b + 1, &mailbox) == SP_OK);
-        sp_assert(!mailbox.row.protected_ && mailbox.row.uidvalidity == 100 + b);
+        sp_assert(!mailbox.row.protected_ == !model->protected_ &&
+                  mailbox.row.uidvalidity == 100 + b);
         sp_assert(mailbox.row.uidnext > model->mailboxes[b].uid_highest);
         sp_assert(sp_flag_cursor_open(&read, &model->account, b + 1, 1, 0, &cursor) == SP_OK);
         uint32_t count = 0;
         while (sp_flag_cursor_next(&cursor, &row) == SP_OK) {
-            sp_assert(row.uid < MODEL_UIDS);
-            found[b][row.uid] = (struct found){(uint32_t)row.flags, true};
+            found[b][model_slot(row.uid)] = (struct found){(uint32_t)row.flags, row.uid, true};
             count++;
         }
         sp_flag_cursor_close(&cursor);
@@ -232,8 +238,8 @@ void model_check(struct sp_volume *volume, struct model *model, const struct ste
             uint64_t lsn, time_ns;
             if (!found[b][uid].there)
                 continue;
-            sp_assert(sp_index_message(&read, &model->account, b + 1, uid, &payload, &lsn,
-                                       &time_ns) == SP_OK);
+            sp_assert(sp_index_message(&read, &model->account, b + 1, found[b][uid].uid, &payload,
+                                       &lsn, &time_ns) == SP_OK);
             sp_assert(sp_message_read(payload, &arena, &message) == SP_OK);
             sp_assert(sp_index_body(&read, message.bodies.ptr[0], &row) == SP_OK);
             check_body(volume, reader, &row, model->mailboxes[b].messages[uid].seed, message.size);

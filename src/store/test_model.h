@@ -6,7 +6,7 @@
 #include "unit/sim.h"
 
 #define MODEL_MAILBOXES 3U
-#define MODEL_UIDS      512U
+#define MODEL_UIDS      1024U
 
 enum model_state { MODEL_NONE, MODEL_PRESENT, MODEL_GONE };
 
@@ -17,15 +17,19 @@ struct model_message {
 };
 
 struct model_mailbox {
-    struct model_message messages[MODEL_UIDS]; /* by UID */
+    struct model_message messages[MODEL_UIDS]; /* by model_slot of their UIDs */
     uint32_t uid_highest;                      /* ever acknowledged */
 };
 
 struct model {
     struct sp_uuid account;
     bool account_made;
+    bool protected_; /* all of it is */
     struct model_mailbox mailboxes[MODEL_MAILBOXES];
 };
+
+/* UIDs that leapt by 2^20 have their place behind the others. */
+uint32_t model_slot(uint32_t uid);
 
 /* One step of a workload: what to do, and what the model is afterwards if it is acknowledged. */
 enum step_type { STEP_ACCOUNT, STEP_DELIVER, STEP_FLAGS, STEP_EXPUNGE };

@@ -222,6 +222,45 @@ static void test_file_lost_in_use(void **state)
 
 /* A unit that was ejected is repaired and taken back: a spare, with what it had; and when another
  * fails, only what it missed is written to it. */
+/* The last holder of what is old fails, while it is being brought to another: it is not written to
+ * any more, and goes on being read until the other has it all. */
+static void test_last_holder(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 40);
+    struct sp_volume_status status;
+    bench_stop(b);
+    assert_int_equal(bench_open(b, 0, true, &error), SP_OK);
+    uint64_t old_lsn;
+    sp_volume_status(b->volume, &status);
+    old_lsn = status.end.lsn;
+    sp_sim_set_fault(b->world, 1, SP_SIM_GONE);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
+    /* A voter more, without which there would be no majority. */
+    sp_sim_set_fault(b->world, 1, SP_SIM_HEALTHY);
+    assert_int_equal(sp_volume_add_unit(b->volume, "b", bench_open_disk, b, &error), SP_OK);
+    sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
+    sp_volume_status(b->volume, &status);
+    assert_true(status.units[1].lacks_segments && status.units[2].lacks_segments);
+    assert_true(status.units[0].sole_lsn > 0 && status.units[0].sole_lsn <= old_lsn + 10);
+    model_check(b->volume, &b->model, NULL, 0);
+    while (sp_volume_run_once(b->volume))
+        continue;
+    sp_volume_status(b->volume, &status);
+    assert_int_equal(status.units[2].lacks_segments, 0);
+    assert_int_equal(status.units[0].sole_lsn, 0);
+    bench_stop(b);
+    /* The other one alone has everything. */
+    sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
+    sp_sim_set_fault(b->world, 1, SP_SIM_HEALTHY);
+    assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
+    assert_int_equal(bench_open(b, ABSENT(0), true, &error), SP_OK);
+    bench_end(b);
+}
+
 static void test_add_unit(void **state)
 {
     (void)state;
@@ -327,6 +366,7 @@ static int tests(void)
         cmocka_unit_test(test_lost_files),
         cmocka_unit_test(test_file_lost_in_use),
         cmocka_unit_test(test_failed_attempt_stays_void),
+        cmocka_unit_test(test_last_holder),
         cmocka_unit_test(test_add_unit),
         cmocka_unit_test(test_add_unit_ends_deferring),
     };

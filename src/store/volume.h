@@ -55,6 +55,7 @@ struct sp_volume_config {
     size_t index_map_bytes;   /* 0: 64 GiB */
     bool threaded;
     bool index_rebuild; /* throw the index away first */
+    bool accept_loss;   /* see sp_volume_open */
     void (*progress)(void *context, uint64_t done_bytes,
                      uint64_t total_bytes); /* of a rebuild; may be NULL */
     void *progress_context;
@@ -62,7 +63,12 @@ struct sp_volume_config {
 
 /* Proves the newest epoch, adopts the tail, begins a new epoch, brings the index up to date. On
  * failure the error says what is missing and the units are closed. A volume whose units have never
- * been used is begun (all must be present). */
+ * been used is begun (all must be present).
+ *
+ * With accept_loss a start that would be refused for lack of a majority, or of LSNs that are known
+ * to have been there, goes on with what is here: in an epoch whose voters are the units that are
+ * here, behind a GAP that leaps and protects (accept_loss.c). It changes nothing where nothing is
+ * lacking. */
 enum sp_status sp_volume_open(const struct sp_volume_config *config, struct sp_volume **ret_volume,
                               struct sp_error *error) SP_MUST_USE;
 /* Finishes the commits that wait, closes index and units. NULL is fine. */
@@ -163,6 +169,8 @@ struct sp_volume_unit_status {
     uint64_t writes, bytes_written; /* made durable, since the unit was opened */
     struct sp_recent write_us;      /* how long these took, of late */
     uint64_t scrubbed_ns;           /* when a scrub had last read all of its copies; 0: never */
+    uint64_t sole_lsn; /* of one that was ejected: LSNs up to this one are on no replica, and are
+                          read from it; 0: none are */
     struct sp_unit_counts counts;
 };
 struct sp_volume_status {

@@ -18,6 +18,8 @@
  *   proof.c    whether the log is safe without a unit
  *   space.c    room on the units
  *   guard.c    what was asked of the guard, in the index
+ *   accept_loss.c  going on without what is lacking
+ *   left.c, merge.c, merge_record.c  reading a history that was left behind, and merging it back
  *
  * Compaction belongs beside these: it reads segments by way of `segments` and read.c.
  */
@@ -47,6 +49,7 @@ struct sp_volume_member {
     bool unanswered;   /* a write that was given up is still under way on it */
     bool suspect;      /* ejected in this life: not even asked for its vote */
     bool outside;      /* of no epoch: it was retired, or has another history */
+    bool foreign;      /* it has a history that was left behind: it is only read (merge.c) */
     uint64_t from_lsn; /* what it holds for certain: [from_lsn, end]; UINT64_MAX: nothing */
     size_t lacks;    /* of a replica: so many of the first segments are still to be brought to it */
     uint32_t tended; /* blocks of the last of these that it has */
@@ -144,6 +147,21 @@ struct sp_volume {
     bool short_of_space;    /* less than that is left on one: nothing is taken */
     char short_why[256];
 
+    /* Histories that were left behind. */
+    bool loss_accepted; /* this start may go on without what is lacking */
+    struct sp_loss {
+        bool pending;      /* its GAP comes before any other record */
+        bool forced;       /* of this start: the units that are here are voters enough */
+        bool written;      /* while heads are looked at: records follow */
+        char lacking[200]; /* what was lacking */
+        uint64_t gap_lsn;
+    } loss;
+    struct sp_left *left; /* by their GAPs, oldest first */
+    uint32_t left_count;
+    struct sp_merge *merge; /* one under way; NULL: none */
+    uint64_t merge_ms;      /* not before */
+    uint32_t merge_units;   /* not with so many units again: they do not have all of it */
+
     struct sp_index *index;
     struct sp_apply apply;
     bool index_failed;
@@ -205,6 +223,8 @@ enum sp_status sp_log_begin_epoch(struct sp_volume *v) SP_MUST_USE;
 /* Makes replicas of spares until there are as many as wanted. */
 void sp_log_recruit(struct sp_volume *v);
 uint32_t sp_log_replicas(const struct sp_volume *v);
+/* Up to where no replica has what this member has, which was ejected; 0: they have all of it. */
+uint64_t sp_log_sole_lsn(const struct sp_volume *v, const struct sp_volume_member *member);
 void sp_log_eject(struct sp_volume *v, struct sp_volume_member *member, const char *why);
 /* The last replica failed: the volume stops writing. */
 void sp_log_suspend(struct sp_volume *v, const struct sp_volume_member *member, const char *why);
@@ -247,9 +267,11 @@ struct sp_last_segment {
     struct sp_replica replicas[SP_VOLUME_UNITS_MAX];
     uint32_t replicas_count;
 };
-/* Finds where the log ends. listings: one for each member. Replicas that missed more become stale.
+/* Finds where the log ends. With `limit` (may be NULL) it is in that segment of that epoch, and at
+ * most there. listings: one for each member. Replicas that missed more become stale.
  * SP_UNAVAILABLE: records are lacking that may have been acknowledged. */
 enum sp_status sp_last_segment_find(struct sp_volume *v, const struct sp_segment_head *epoch,
+                                    const struct sp_log_end *limit,
                                     const struct sp_listing *listings,
                                     struct sp_last_segment *ret_last,
                                     struct sp_error *error) SP_MUST_USE;
@@ -261,6 +283,11 @@ void sp_last_segment_release(struct sp_last_segment *last);
 
 /* ---- commit.c ---- */
 
+struct sp_volume *sp_plan_volume(struct sp_plan *plan);
+/* Gives the batch up: what the plan emitted must not stay. Returns what the plan is to return. */
+enum sp_status sp_plan_fail(struct sp_plan *plan, enum sp_status status);
+/* Writes the GAP that is pending. Before the committer is started. */
+enum sp_status sp_committer_write_gap(struct sp_volume *v, struct sp_error *error) SP_MUST_USE;
 /* Makes a statement of all tails due, from the first account on. */
 void sp_volume_begin_tails(struct sp_volume *v);
 
@@ -281,6 +308,51 @@ bool sp_task_step(struct sp_volume *v);
 void sp_space_check(struct sp_volume *v);
 /* Whether the member has as much room as is kept in reserve. */
 bool sp_space_allows(struct sp_volume *v, const struct sp_volume_member *m, uint64_t *ret_free);
+
+/* ---- accept_loss.c ---- */
+
+#define SP_LOSS_LSN_SKIP     (UINT64_C(1) << 40)
+#define SP_LOSS_MODSEQ_SKIP  (UINT64_C(1) << 40)
+#define SP_LOSS_UIDNEXT_SKIP (UINT32_C(1) << 20)
+#define SP_LOSS_EPOCHS       (UINT32_C(1) << 20) /* at least; and as many segment numbers */
+
+/* A place where the log goes on after a loss was accepted; whoever goes on from `end` otherwise has
+ * a history that was left behind. */
+struct sp_left {
+    struct sp_log_end end;                  /* where the two part */
+    uint64_t gap_lsn;                       /* of the GAP that follows in ours */
+    uint32_t epoch_counter;                 /* of the epoch that follows in ours */
+    struct sp_uuid members[SP_MEMBERS_MAX]; /* its voters */
+    uint32_t members_count;
+};
+struct sp_last_segment;
+struct sp_listing;
+
+/* Whether the refusal in `error` may be passed over; then it is logged and kept as the reason. */
+bool sp_loss_pass(struct sp_volume *v, const struct sp_error *error);
+/* Where the log ends by what is here, when no replica of the newest epoch is. `newest`: its head.
+ * Sets the members' states. */
+enum sp_status sp_loss_find_end(struct sp_volume *v, const struct sp_segment_head *newest,
+                                const struct sp_listing *listings, struct sp_last_segment *ret_last,
+                                struct sp_error *error) SP_MUST_USE;
+/* Takes note of a head of the log, newest first: whether it leaps. written: records follow it. */
+enum sp_status sp_loss_note_head(struct sp_volume *v, const struct sp_segment_head *head,
+                                 bool written) SP_MUST_USE;
+/* Sees to it that the next epoch begins behind a leap. SP_LIMIT: no numbers are left. */
+enum sp_status sp_loss_prepare(struct sp_volume *v, struct sp_error *error) SP_MUST_USE;
+/* Emits the GAP that is pending. */
+enum sp_status sp_loss_emit(struct sp_plan *plan) SP_MUST_USE;
+
+/* ---- merge.c ---- */
+
+/* Does one slice of merging what foreign units have. */
+bool sp_merge_step(struct sp_volume *v, uint64_t now);
+/* How many foreign units are here. */
+uint32_t sp_merge_units(const struct sp_volume *v);
+void sp_merge_free(struct sp_merge *merge);
+/* Whether the unit holds records of a history that was left behind, to be merged. */
+bool sp_left_is_foreign(struct sp_volume *v, struct sp_unit *unit, const struct sp_vote *vote,
+                        const struct sp_unit_segment *list, size_t count);
 
 /* ---- add_unit.c ---- */
 
