@@ -201,7 +201,7 @@ static const struct metric metrics[] = {
 
 static void add_number(struct sp_buf *buf, double value)
 {
-    if (value == floor(value) && fabs(value) < 1e15)
+    if (value == floor(value) && fabs(value) < 9007199254740992.0)
         sp_buf_addf(buf, "%.0f\n", value);
     else
         sp_buf_addf(buf, "%.9g\n", value);
@@ -241,7 +241,7 @@ static void add_name(struct sp_buf *buf, const struct view *view, const struct m
         snprintf(text, sizeof text, "%u", i);
         add_label(buf, "listener", text, &first);
     }
-    if (label)
+    if (label && value)
         add_label(buf, label, value, &first);
     sp_buf_add_str(buf, first ? " " : "} ");
 }
