@@ -91,7 +91,7 @@ def rss_mib(server):
     return memory(server.process.pid)[1] / 1024
 
 
-def fill(bench, server, table, held, size, messages):
+def fill(bench, server, held, size, messages):
     """Up to `messages`, the last of them timed apart, so that a rate is that of a volume of this size."""
     pool, timed = bench.pool(size), min(max(messages // 20, 2000), 20000)
     if messages - timed > held:
@@ -132,7 +132,7 @@ def growth(bench, table, imap):
             client.append("INBOX", b"Subject: small\r\n\r\n" + b"A line of text.\r\n" * 200)
         client.close()
         for name, messages in zip(names, sizes):
-            held, rate = fill(bench, server, table, held, size, messages)
+            held, rate = fill(bench, server, held, size, messages)
             rows["deliver"].add(name, rate)
             rows["rss"].add(name, rss_mib(server))
             small = imap(server.imap, f"user{SMALL}@{DOMAIN}")
@@ -158,15 +158,14 @@ def growth(bench, table, imap):
             folder = index_folder(server)
             for file in os.listdir(folder):
                 os.unlink(f"{folder}/{file}")
-            seconds = greeting(server)
-            rows["rebuild"].add(name, seconds)
-            rows["speed"].add(name, log_bytes(server) / 1e6 / max(seconds - rows["clean"].median(name), 0.001))
+            rows["rebuild"].add(name, greeting(server))
+            octets, ms = re.findall(r"event=index.rebuilt .* bytes=(\d+) ms=(\d+)", open(server.log, errors="replace").read())[-1]
+            rows["speed"].add(name, int(octets) / 1000 / max(int(ms), 1))
             rows["rss_rebuild"].add(name, rss_mib(server))
             rows["log"].add(name, log_bytes(server) / 1e6)
             rows["index"].add(name, os.path.getsize(f"{folder}/data.mdb") / 1e6)
-            table.note(f"{name}: measured")
     if len(names) > 1:
         for key in ("deliver", "select", "fetch", "fetch_any", "clean", "power", "speed"):
             rows[key].claim("does not grow with the volume", names[-1], [names[0]], 0.8)
-    table.notes[:] = [f"messages of {size} octets in {ACCOUNTS} mailboxes, and a small one besides; each body is stored once; "
-                      "all is in the page cache as far as it fits; the power cut is a kill, and a mark of another boot"]
+    table.note(f"messages of {size} octets in {ACCOUNTS} mailboxes, and a small one besides; each body is stored once; "
+                      "all is in the page cache as far as it fits; the power cut is a kill, and a mark of another boot")

@@ -10,14 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK_EVERY_MS    500U
-#define RETRY_EVERY_MS    2000U /* to begin an epoch, when there is none to write in */
-#define PLANS_MAX_DEFAULT 1024U
-#define BATCH_BYTES_SOFT  (8U << 20) /* no further plan joins a batch that is larger */
-#define PLAN_ARENA_BYTES  (64U << 20)
-#define TAILS_BYTES       (1U << 20) /* of one TAILS record, about: of one batch */
-#define CATALOGUE_BYTES   (4U << 20) /* of records between catalogues */
-#define CATALOGUE_IDLE_MS 5000U      /* without a commit, and they are due as well */
+#define CHECK_EVERY_MS         500U
+#define RETRY_EVERY_MS         2000U /* to begin an epoch, when there is none to write in */
+#define PLANS_MAX_DEFAULT      1024U
+#define BATCH_BYTES_SOFT       (8U << 20) /* no further plan joins a batch that is larger */
+#define PLAN_ARENA_BYTES       (64U << 20)
+#define MANIFEST_SEGMENT_BYTES 80U        /* of a manifest record, at most */
+#define TAILS_BYTES            (1U << 20) /* of one TAILS record, about: of one batch */
+#define CATALOGUE_BYTES        (4U << 20) /* of records between catalogues */
+#define CATALOGUE_IDLE_MS      5000U      /* without a commit, and they are due as well */
 
 struct sp_plan {
     struct sp_volume *volume;
@@ -255,7 +256,9 @@ static enum sp_status emit_manifest(struct sp_plan *plan)
     struct sp_volume *v = plan->volume;
     struct sp_manifest manifest = {.live = v->sealed, .live_count = (uint32_t)v->sealed_count};
     sp_arena_release(&plan->arena);
-    if (v->manifest_deltas >= SP_HOUSEKEEPING_BASE || v->apply.position.manifest_lsn == 0) {
+    /* More than go into one record are told of by deltas alone. */
+    if ((v->manifest_deltas >= SP_HOUSEKEEPING_BASE || v->apply.position.manifest_lsn == 0) &&
+        v->segments_count <= SP_RECORD_PAYLOAD_MAX / MANIFEST_SEGMENT_BYTES) {
         manifest.base = true;
         manifest.live = sp_arena_array(&plan->arena, v->segments_count, sizeof *manifest.live);
         if (!manifest.live)

@@ -1,6 +1,8 @@
 /* Segments into the index: rolling forward, rebuilding, and reading blocks verified on the way. */
 #include "base/log.h"
+#include "base/time.h"
 #include "store/breakage.h"
+#include "store/checkpoint.h"
 #include "store/volume_internal.h"
 
 #include <inttypes.h>
@@ -355,7 +357,7 @@ static enum sp_status replay(struct sp_volume *v, size_t first, uint64_t lsn,
                              struct sp_error *error)
 {
     enum sp_status status = SP_OK;
-    uint64_t done = 0, total = 0;
+    uint64_t done = 0, total = 0, begun_ms = sp_now_ms();
     for (size_t i = first; i < v->segments_count; i++)
         total += (uint64_t)v->segments[i].data_blocks * SP_BLOCK_BYTES;
     for (size_t i = first; i < v->segments_count && status == SP_OK; i++) {
@@ -363,6 +365,10 @@ static enum sp_status replay(struct sp_volume *v, size_t first, uint64_t lsn,
         if (v->segments[i].last_lsn > lsn)
             status = replay_segment(v, &v->segments[i], lsn, &end, error);
         done += (uint64_t)v->segments[i].data_blocks * SP_BLOCK_BYTES;
+        /* Not at once: as long as a snapshot is held the file grows with every transaction. */
+        if (status == SP_OK && sp_now_ms() - begun_ms >= SP_CHECKPOINT_MS &&
+            sp_index_checkpoint(v->index, v->bytes, v->threaded) != SP_OK)
+            status = sp_error_set(error, SP_IO, "index", "it cannot be synced");
         if (v->progress)
             v->progress(v->progress_context, done, total);
     }
@@ -406,16 +412,25 @@ static enum sp_status make_again(struct sp_volume *v, const struct sp_index_star
                                  struct sp_error *error)
 {
     bool fresh;
+    uint64_t begun_ms = sp_now_ms(), blocks = 0;
     sp_log(SP_LOG_INFO, "index.rebuild", "volume=%s segments=%zu lsn=%" PRIu64, v->name,
            v->segments_count, v->end.lsn);
     sp_index_close(v->index, false);
     v->index = NULL;
-    for (size_t i = 0; i < v->segments_count; i++)
+    for (size_t i = 0; i < v->segments_count; i++) {
         v->segments[i].known = false;
+        blocks += v->segments[i].data_blocks;
+    }
     enum sp_status status = sp_index_destroy(start->path, error);
     if (status == SP_OK)
         status = sp_index_open(start->path, start->map_bytes, &v->index, &fresh, error);
-    return status == SP_OK ? replay(v, 0, 0, error) : status;
+    if (status == SP_OK)
+        status = replay(v, 0, 0, error);
+    if (status == SP_OK)
+        sp_log(SP_LOG_INFO, "index.rebuilt",
+               "volume=%s segments=%zu lsn=%" PRIu64 " bytes=%" PRIu64 " ms=%" PRIu64, v->name,
+               v->segments_count, v->end.lsn, blocks * SP_BLOCK_BYTES, sp_now_ms() - begun_ms);
+    return status;
 }
 
 /* What is known of the segments by now, so that the next start need not read it. */
