@@ -168,4 +168,4 @@ def growth(bench, table, imap):
         for key in ("deliver", "select", "fetch", "fetch_any", "clean", "power", "speed"):
             rows[key].claim("does not grow with the volume", names[-1], [names[0]], 0.8)
     table.note(f"messages of {size} octets in {ACCOUNTS} mailboxes, and a small one besides; each body is stored once; "
-                      "all is in the page cache as far as it fits; the power cut is a kill, and a mark of another boot")
+               "all is in the page cache as far as it fits; the power cut is a kill, and a mark of another boot")
