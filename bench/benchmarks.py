@@ -13,6 +13,7 @@ import growth
 import mail
 from cyrus import Cyrus
 from servers import DOMAIN, PASSWORD, Dovecot, Failure, Postfix, Sink, Sternpost, memory, run
+from space import space as measure_space
 
 OURS = "Sternpost"
 CONNECTIONS = 20
@@ -192,6 +193,7 @@ class Imap:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.sock.makefile("rb")
+        self.exists = None
         self.file.readline()
         self.command(f"LOGIN {user} {PASSWORD}")
 
@@ -200,6 +202,8 @@ class Imap:
             line = self.file.readline()
             if not line:
                 raise Failure("the IMAP server closed the connection")
+            if line.startswith(b"* ") and line.endswith(b" EXISTS\r\n"):
+                self.exists = int(line.split()[1])
             if line.startswith(b"a "):
                 if not line.startswith(b"a OK"):
                     raise Failure(f"IMAP: {line.decode().strip()}")
@@ -430,6 +434,10 @@ def scan_rows(bench, table, ours, share, noise_bytes):
         row.claim("recover scan against only reading", OURS, ["read buffered", "read direct"], 0.8)
 
 
+def space(bench, table):
+    measure_space(bench, table, Imap)
+
+
 ALL = {
     "deliver": (deliver, "accept and deliver, 20 connections, smtp-source"),
     "deliver-mail": (deliver_mail, "accept and deliver, 20 connections, bodies modelled on real mail"),
@@ -437,6 +445,7 @@ ALL = {
     "login": (login, "LOGIN, SELECT, LOGOUT, and NOOP, 20 clients"),
     "idle": (idle, "memory of idle IDLE connections on mailboxes of 20,000 messages, no TLS"),
     "growth": (lambda bench, table: growth.growth(bench, table, Imap), "what grows with the volume, and what does not"),
+    "space": (space, "bytes on disk, and bytes written to the device, for each byte of mail; ext4, syncs included"),
     "recover": (recover, "recover scan of a raw image against reading it"),
 }
 
