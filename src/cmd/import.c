@@ -125,7 +125,9 @@ static enum sp_status on_mailbox(void *context, const char *mailbox, struct sp_e
                            SP_S("INBOX")))
         memcpy(import->mailbox, "INBOX", 5);
     import->mailboxes++;
-    return sp_import_target_mailbox(&import->target, import->mailbox, &import->known, error);
+    status = sp_import_target_mailbox(&import->target, import->mailbox, &import->known, error);
+    /* It is made also if nothing comes: people keep empty folders for mail to come. */
+    return status ? status : sp_import_target_put(&import->target, NULL, 0, error);
 }
 
 static enum sp_status origin_of(struct import *import, const struct sp_import_item *item,

@@ -256,6 +256,23 @@ static const char *read_message(struct maildir *m, const char *path, struct sp_d
     return why;
 }
 
+static bool is_directory(const char *path, bool follow)
+{
+    struct stat facts;
+    return (follow ? stat(path, &facts) : lstat(path, &facts)) == 0 && S_ISDIR(facts.st_mode);
+}
+
+/* Or could have: it is a Maildir. */
+static bool has_messages(const char *folder)
+{
+    char path[8192];
+    snprintf(path, sizeof path, "%s/cur", folder);
+    if (is_directory(path, true))
+        return true;
+    snprintf(path, sizeof path, "%s/new", folder);
+    return is_directory(path, true);
+}
+
 static enum sp_status take_folder(struct maildir *m, const char *folder, const char *mailbox,
                                   struct sp_error *error)
 {
@@ -263,8 +280,8 @@ static enum sp_status take_folder(struct maildir *m, const char *folder, const c
     size_t count = 0;
     struct keywords keywords;
     enum sp_status status = list(m, folder, &files, &count, error);
-    if (status)
-        return status;
+    if (status || !has_messages(folder))
+        return status; /* folders lie below it, or it is no Maildir */
     keywords_read(&keywords, folder);
     status = m->visitor->mailbox(m->visitor->context, mailbox, error);
     for (size_t i = 0; i < count && !status; i++) {
@@ -318,22 +335,6 @@ static enum sp_status count_folder(struct maildir *m, const char *path, const ch
 
 typedef enum sp_status folder_function(struct maildir *m, const char *path, const char *mailbox,
                                        struct sp_error *error);
-
-static bool is_directory(const char *path, bool follow)
-{
-    struct stat facts;
-    return (follow ? stat(path, &facts) : lstat(path, &facts)) == 0 && S_ISDIR(facts.st_mode);
-}
-
-static bool has_messages(const char *folder)
-{
-    char path[8192];
-    snprintf(path, sizeof path, "%s/cur", folder);
-    if (is_directory(path, true))
-        return true;
-    snprintf(path, sizeof path, "%s/new", folder);
-    return is_directory(path, true);
-}
 
 static void leave_out(struct maildir *m, folder_function *each, const char *path, const char *why)
 {

@@ -5,10 +5,39 @@
 #include "base/log.h"
 #include "mail/account.h"
 
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
-static atomic_flag importing = ATOMIC_FLAG_INIT;
+/* One import at a time: two would not know of each other's messages. One whose command was killed
+ * ends when what it sent last is stored; whoever runs the command again at once waits for that. */
+#define PATIENCE_S 3
+
+static pthread_mutex_t importing_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t import_ended = PTHREAD_COND_INITIALIZER;
+static bool importing;
+
+static bool begin_alone(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE_S;
+    pthread_mutex_lock(&importing_lock);
+    while (importing && pthread_cond_timedwait(&import_ended, &importing_lock, &until) == 0)
+        ;
+    bool alone = !importing;
+    importing = true;
+    pthread_mutex_unlock(&importing_lock);
+    return alone;
+}
+
+static void end_alone(void)
+{
+    pthread_mutex_lock(&importing_lock);
+    importing = false;
+    pthread_cond_signal(&import_ended);
+    pthread_mutex_unlock(&importing_lock);
+}
 
 struct import {
     struct sp_platform *platform;
@@ -116,6 +145,8 @@ static bool read_batch(struct import *import, const json_t *list)
     for (size_t i = 0; i < json_array_size(list); i++)
         if (!take_message(import, json_array_get(list, i), &total))
             return false;
+    if (!total)
+        return true; /* a mailbox is to be made that holds nothing */
     uint8_t *bytes =
         total <= import->bytes.cap_bytes ? sp_buf_extend(&import->bytes, (size_t)total) : NULL;
     if (!bytes || sp_line_stream_bytes(import->stream, bytes, (size_t)total))
@@ -166,7 +197,7 @@ void sp_import_serve(struct sp_platform *platform, struct sp_line_stream *stream
     struct import *import = calloc(1, sizeof *import);
     enum sp_status status =
         import ? SP_OK : sp_error_set(&error, SP_NO_MEMORY, "import", "no memory");
-    bool mine = !status && !atomic_flag_test_and_set(&importing);
+    bool mine = !status && begin_alone();
     if (!status && !mine) {
         status = sp_error_set(&error, SP_UNAVAILABLE, "import", "another import is under way");
         sp_error_todo(&error, "run this again when it has ended");
@@ -192,6 +223,6 @@ void sp_import_serve(struct sp_platform *platform, struct sp_line_stream *stream
         sp_arena_release(&import->arena);
     }
     if (mine)
-        atomic_flag_clear(&importing);
+        end_alone();
     free(import);
 }

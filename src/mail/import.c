@@ -29,8 +29,9 @@ static enum sp_status import_plan(struct sp_plan *plan, void *context)
         status = sp_plan_check_arrivals(&mailbox, import->arrivals, import->count);
     if (status == SP_OK && create)
         status = sp_plan_create_path(plan, &import->account, import->path, 0, &mailbox);
-    return status ? status
-                  : sp_plan_emit_arrivals(plan, &mailbox, import->arrivals, import->count, &first);
+    if (status || !import->count)
+        return status;
+    return sp_plan_emit_arrivals(plan, &mailbox, import->arrivals, import->count, &first);
 }
 
 struct chunk {
@@ -99,9 +100,7 @@ enum sp_status sp_import_messages(struct sp_volume *volume, const struct sp_uuid
         *error = (struct sp_error){0};
     if (!sp_mailbox_path_ok(path) || count > SP_IMPORT_MESSAGES_MAX)
         return explain(SP_INVALID, error);
-    if (!count)
-        return SP_OK;
-    import.arrivals = calloc(count, sizeof *import.arrivals);
+    import.arrivals = calloc(count + 1, sizeof *import.arrivals);
     enum sp_status status = import.arrivals ? SP_OK : SP_NO_MEMORY;
     while (status == SP_OK && import.count < count) {
         const struct sp_import_message *message = &messages[import.count];

@@ -24,9 +24,8 @@ struct sp_import_message {
     struct sp_slice origin_id;
 };
 /* All or none, in one commit (pieces of long messages before). The mailbox and its parents are made
- * when missing. SP_NOT_FOUND: no such account; SP_INVALID: no name for a mailbox, too long an
- * origin id; SP_LIMIT:
- * keywords, size; SP_UNAVAILABLE ... */
+ * when missing, also for no messages. SP_NOT_FOUND: no such account; SP_INVALID: no name for a
+ * mailbox, too long an origin id; SP_LIMIT: keywords, size; SP_UNAVAILABLE ... */
 enum sp_status sp_import_messages(struct sp_volume *volume, const struct sp_uuid *account,
                                   struct sp_slice path, const struct sp_import_message *messages,
                                   uint32_t count, struct sp_error *error) SP_MUST_USE;
