@@ -7,7 +7,8 @@ figures_key = pytest.StashKey()
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="how often test_durability kills the server (5)")
-    parser.addoption("--all-disks", action="store_true", help="test_disks: each fault on each file system, and longer")
+    parser.addoption("--all-disks", action="store_true", help="test_disks: each fault on each file system")
+    parser.addoption("--thunderbird", action="store_true", help="test_copies: with Thunderbird, which is large, as well")
 
 
 def pytest_configure(config):

@@ -15,6 +15,7 @@ from copy_clients import Mbsync, OfflineImap, Scripted
 from disks import make_disks, move_units
 from mailbox_state import account_state, mailbox_names, messages, uidvalidity
 from platform_under_test import PROGRAM, Platform, message, ok
+from thunderbird import Thunderbird
 
 ADDRESS = "user@example.org"
 BOXES = ("INBOX", "Archive", "Work/Deep")
@@ -22,12 +23,16 @@ EACH = 25
 
 
 @pytest.fixture
-def clients(tmp_path):
+def clients(tmp_path, request):
     made = [Scripted(tmp_path, ADDRESS)]
     for program in (Mbsync, OfflineImap):
         if shutil.which(program.program):
             made.append(program(tmp_path, ADDRESS))
-    return made
+    if request.config.getoption("--thunderbird"):
+        made.append(Thunderbird(tmp_path, ADDRESS))
+    yield made
+    if isinstance(made[-1], Thunderbird):
+        made[-1].close()
 
 
 def look(clients, platform, fails=False):
