@@ -206,6 +206,32 @@ def test_two_sessions_see_each_other(shared_platform, imap, box):
     other.logout()
 
 
+def test_expunge_during_a_literal(shared_platform, imap, box):
+    """A message is expunged while another session is being sent it: that one gets all of it, and is told then."""
+    data = message("long", "".join(f"{n:075}\n" for n in range(160_000)))
+    ok(imap.append(box, None, None, data))
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        slow.connect(("127.0.0.1", shared_platform.ports["imap"]))
+        slow.settimeout(60)
+        slow.sendall(f'a LOGIN user@example.org "{PASSWORD}"\r\nb SELECT {box}\r\nc FETCH 1 BODY.PEEK[]\r\n'.encode())
+        got = b""
+        while b"BODY[] {" not in got:
+            got += slow.recv(4096)
+        ok(imap.noop())
+        ok(imap.store("1", "+FLAGS.SILENT", r"(\Deleted)"))
+        ok(imap.expunge())
+        slow.sendall(b"d NOOP\r\n")
+        pieces = [got]
+        while not re.search(rb"(?m)^d OK .*\r\n\Z", b"".join(pieces[-2:])[-200:]):
+            pieces.append(slow.recv(1 << 20))
+            assert pieces[-1], b"".join(pieces)[-200:]
+    got = b"".join(pieces)
+    start = re.search(rb"BODY\[\] \{(\d+)\}\r\n", got)
+    assert int(start.group(1)) == len(data) and got[start.end():start.end() + len(data)] == data
+    assert b"* 1 EXPUNGE\r\n" in got[start.end() + len(data):]
+
+
 def test_idle_tells_of_new_mail(shared_platform, imap, box):
     with socket.create_connection(("127.0.0.1", shared_platform.ports["imap"]), timeout=30) as s:
         reader = s.makefile("rb")

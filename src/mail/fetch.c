@@ -1,6 +1,7 @@
 /* FETCH: rows from a short snapshot, then the sections' bytes, read after it has ended. */
 #include "mail/body_read.h"
 #include "mail/mailbox.h"
+#include "mail/rest.h"
 
 #define SECTIONS_MAX  256U
 #define ROW_COST      16U   /* what a row counts towards SP_FETCH_REPLY_BYTES besides its texts */
@@ -185,6 +186,34 @@ static enum sp_status note_rows(struct fetch *fetch, struct sp_read *read,
     return status == SP_EOF ? SP_OK : status;
 }
 
+/* The message is gone, but the session has begun to send it: a row that has these sections alone.
+ */
+static enum sp_status note_gone(struct fetch *fetch)
+{
+    const struct sp_request *request = fetch->op->request;
+    struct sp_arena *arena = &fetch->op->arena;
+    uint32_t sections = request->fetch.sections_count;
+    struct sp_rest rest;
+    if (request->ranges.count != 1 || request->ranges.ptr[0].first != request->ranges.ptr[0].last)
+        return SP_INVALID;
+    uint32_t uid = request->ranges.ptr[0].first;
+    enum sp_status status =
+        sp_rest_read(fetch->op->mail, &request->mailbox, uid, request->fetch.rest, arena, &rest);
+    if (status)
+        return status;
+    fetch->rows = sp_arena_array(&fetch->op->reply->arena, 1, sizeof *fetch->rows);
+    fetch->bodies = sp_arena_array(arena, 1, sizeof *fetch->bodies);
+    struct place *places = sp_arena_array(arena, sections, sizeof *places);
+    if (!fetch->rows || !fetch->bodies || !places)
+        return SP_NO_MEMORY;
+    for (uint32_t i = 0; i < sections; i++)
+        places[i] = (struct place){SP_OK, rest.offset, rest.bytes};
+    fetch->rows[0] = (struct sp_row){.uid = uid};
+    fetch->bodies[0] = (struct fetch_body){rest.item, places};
+    fetch->count = 1;
+    return SP_OK;
+}
+
 /* ---- After it ---- */
 
 static enum sp_status fill_fields(struct sp_bytes *bytes, const struct sp_item *item,
@@ -203,9 +232,22 @@ static enum sp_status fill_fields(struct sp_bytes *bytes, const struct sp_item *
     return sp_buf_failed(buf) ? SP_NO_MEMORY : SP_OK;
 }
 
+static bool note_rest(struct fetch *fetch, uint32_t uid, const struct fetch_body *body,
+                      const struct place *place, struct sp_fetch_section *ret)
+{
+    const struct sp_request *request = fetch->op->request;
+    struct sp_rest rest = {place->offset, place->bytes, body->item};
+    if (ret->bytes.len == ret->size || request->fetch.rest.len)
+        return true; /* all of it, or asked for with what was said before */
+    ret->rest =
+        sp_rest_write(fetch->op->mail, &request->mailbox, uid, &rest, &fetch->op->reply->arena);
+    fetch->cost += ret->rest.len;
+    return ret->rest.ptr;
+}
+
 /* One section of one message, its bytes copied into the reply. */
 static enum sp_status fill_section(struct fetch *fetch, struct sp_bytes *bytes, struct sp_buf *buf,
-                                   const struct fetch_body *body, uint32_t index,
+                                   uint32_t uid, const struct fetch_body *body, uint32_t index,
                                    struct sp_fetch_section *ret)
 {
     const struct sp_section *section = &fetch->op->request->fetch.sections[index];
@@ -229,7 +271,7 @@ static enum sp_status fill_section(struct fetch *fetch, struct sp_bytes *bytes, 
     if (status == SP_OK) {
         ret->size = size;
         ret->bytes = sp_arena_copy(&fetch->op->reply->arena, found);
-        if (found.len && !ret->bytes.ptr)
+        if ((found.len && !ret->bytes.ptr) || !note_rest(fetch, uid, body, place, ret))
             return SP_NO_MEMORY;
         fetch->cost += found.len;
     }
@@ -259,7 +301,8 @@ static enum sp_status fill_sections(struct fetch *fetch)
         if (!row->sections)
             status = SP_NO_MEMORY;
         for (uint32_t k = 0; status == SP_OK && k < sections; k++)
-            status = fill_section(fetch, &bytes, &buf, &fetch->bodies[i], k, &row->sections[k]);
+            status = fill_section(fetch, &bytes, &buf, row->uid, &fetch->bodies[i], k,
+                                  &row->sections[k]);
     }
     sp_buf_release(&buf);
     sp_bytes_release(&bytes);
@@ -297,6 +340,8 @@ void sp_op_fetch(struct sp_op *op)
             status = note_rows(&fetch, &read, &mailbox);
         sp_read_end(&read);
     }
+    if (status == SP_OK && !fetch.count && op->request->fetch.rest.len)
+        status = note_gone(&fetch);
     sp_arena_release(&fetch.scratch);
     if (status == SP_OK && op->request->fetch.sections_count)
         status = fill_sections(&fetch);

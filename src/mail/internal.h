@@ -5,6 +5,7 @@
  *     auth.c         AUTHENTICATE: the hashing threads, the memory of verified passwords
  *     body.c         bodies being received
  *     body_read.c    a message taken out of the index, its bytes read afterwards
+ *     rest.c         where the rest of a long section is
  *     plan.c         what plans check and emit
  *     deliver.c      DELIVER, APPEND          mailbox.c   LIST .. SUBSCRIBE
  *     fetch.c        FETCH, SYNC, OPEN        store.c     STORE, EXPUNGE, COPY, MOVE
@@ -42,6 +43,7 @@ struct sp_mail {
     struct sp_bodies *bodies;
     struct sp_auth *auth;
     struct sp_maildrops *maildrops;
+    uint8_t rest_secret[32]; /* rest.h; random */
 
     pthread_mutex_t lock; /* of the next three */
     pthread_cond_t idle;

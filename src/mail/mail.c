@@ -211,6 +211,7 @@ enum sp_status sp_mail_open(const struct sp_mail_config *config, struct sp_mail 
     pthread_mutex_init(&mail->lock, NULL);
     pthread_mutex_init(&mail->notify_lock, NULL);
     pthread_cond_init(&mail->idle, NULL);
+    sp_random_bytes(mail->rest_secret, sizeof mail->rest_secret);
 
     enum sp_status status = sp_bodies_new(config, &mail->bodies);
     if (status == SP_OK)

@@ -174,6 +174,8 @@ struct sp_fetch_section {
     uint64_t size;         /* bytes from `offset` on within `length`: the literal's length */
     struct sp_slice bytes; /* the first of them, at most SP_SECTION_PIECE_MAX; ask for the rest with
                               a larger offset */
+    struct sp_slice rest;  /* if there is more: to be given back with that, so that it is found also
+                              when the message has been expunged meanwhile; means nothing else */
 };
 
 struct sp_row {
@@ -294,6 +296,7 @@ struct sp_request {
             uint64_t changed_since; /* only rows with a greater MODSEQ; 0: all */
             struct sp_section *sections;
             uint32_t sections_count;
+            struct sp_slice rest; /* of the section whose pieces these all are; of one UID */
         } fetch;
         struct {
             enum sp_store_op op;

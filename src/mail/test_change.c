@@ -164,6 +164,60 @@ static void test_keywords_limit(void **state)
     }
 }
 
+static struct sp_reply *fetch_text(struct world *world, uint32_t uid, uint64_t offset,
+                                   struct sp_slice rest)
+{
+    static struct sp_section section = {.kind = SP_SECTION_TEXT, .length = UINT64_MAX};
+    struct sp_request *request = on_mailbox(world, SP_REQ_FETCH, "INBOX", uid, uid);
+    section.offset = offset;
+    request->fetch.sections = &section;
+    request->fetch.sections_count = 1;
+    request->fetch.rest = rest;
+    return ask(world, request);
+}
+
+/* The first piece of a section is on its way to a client when the message is expunged. */
+static void test_rest_of_what_is_gone(void **state)
+{
+    static const struct {
+        uint32_t uid;
+        bool changed;
+        enum sp_status status;
+    } table[] = {{1, false, SP_OK}, {1, true, SP_INVALID}, {2, false, SP_INVALID}};
+    static uint8_t bytes[200000], kept[4096];
+    const char header[] = "Subject: x\r\n\r\n";
+    struct world *world = *state;
+    sp_random_bytes(bytes, sizeof bytes);
+    memcpy(bytes, header, strlen(header));
+    for (int i = 0; i < 2; i++)
+        append(world, "INBOX", sp_slice(bytes, sizeof bytes), 0, NULL, 0);
+    struct sp_reply *reply = fetch_text(world, 1, 0, (struct sp_slice){NULL, 0});
+    assert_int_equal(reply->rows_count, 1);
+    struct sp_slice rest = reply->rows[0].sections->rest;
+    assert_true(rest.len && rest.len <= sizeof kept);
+    memcpy(kept, rest.ptr, rest.len);
+    rest.ptr = kept;
+    sp_reply_free(reply);
+    free_ok(ask(world, on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 1, 2)));
+
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        kept[20] ^= table[i].changed;
+        reply = fetch_text(world, table[i].uid, 100000, rest);
+        assert_int_equal(reply->status, table[i].status);
+        assert_int_equal(reply->rows_count, table[i].status == SP_OK);
+        if (table[i].status == SP_OK)
+            assert_true(
+                sp_slice_eq(reply->rows[0].sections->bytes,
+                            sp_slice(bytes + strlen(header) + 100000, SP_SECTION_PIECE_MAX)));
+        sp_reply_free(reply);
+        kept[20] ^= table[i].changed;
+    }
+    /* Without it, the message is just not there. */
+    reply = fetch_text(world, 1, 100000, (struct sp_slice){NULL, 0});
+    assert_int_equal(reply->rows_count, 0);
+    free_ok(reply);
+}
+
 static void test_expunge(void **state)
 {
     struct world *world = *state;
@@ -449,9 +503,16 @@ static void test_concurrent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_WORLD(test_store),          ON_WORLD(test_store_reply), ON_WORLD(test_unchanged_since),
-        ON_WORLD(test_keywords_limit), ON_WORLD(test_expunge),     ON_WORLD(test_copy),
-        ON_WORLD(test_append),         ON_WORLD(test_sync),        ON_WORLD(test_sync_pages),
+        ON_WORLD(test_store),
+        ON_WORLD(test_store_reply),
+        ON_WORLD(test_unchanged_since),
+        ON_WORLD(test_keywords_limit),
+        ON_WORLD(test_expunge),
+        ON_WORLD(test_rest_of_what_is_gone),
+        ON_WORLD(test_copy),
+        ON_WORLD(test_append),
+        ON_WORLD(test_sync),
+        ON_WORLD(test_sync_pages),
         ON_WORLD(test_concurrent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 #define PIECES_AT_ONCE 4U
+#define REST_BYTES_MAX (2U << 20)
 #define ROW_BYTES      256U /* of a row without its strings and keywords, at most */
 
 /* What makes a response worth its while without any string. */
@@ -33,6 +34,7 @@ struct gap {
     uint32_t uid;
     uint32_t section;
     uint64_t done, left; /* bytes of the literal */
+    struct sp_buf rest;  /* with which `mail` finds them, also when the message is gone */
 };
 
 struct read_row {
@@ -71,6 +73,8 @@ void sp_imap_fetch_release(struct sp_imap *s)
     if (!fetch)
         return;
     sp_buf_release(&fetch->held);
+    for (uint32_t i = 0; i < fetch->gaps_count; i++)
+        sp_buf_release(&fetch->gaps[i].rest);
     free(fetch->gaps);
     free(fetch->read);
     s->fetch = NULL;
@@ -160,14 +164,17 @@ static bool add_gap(struct sp_imap_fetch *fetch, uint32_t uid, uint32_t section,
         fetch->gaps = gaps;
         fetch->gaps_capacity = capacity;
     }
-    fetch->gaps[fetch->gaps_count++] = (struct gap){
+    struct gap *gap = &fetch->gaps[fetch->gaps_count++];
+    *gap = (struct gap){
         .at = fetch->held.len,
         .uid = uid,
         .section = section,
         .done = part->bytes.len,
         .left = part->size - part->bytes.len,
     };
-    return true;
+    sp_buf_init(&gap->rest, REST_BYTES_MAX);
+    sp_buf_add(&gap->rest, part->rest);
+    return !sp_buf_failed(&gap->rest);
 }
 
 /* Where what comes next is to be written. */
@@ -330,6 +337,8 @@ static void ask_for_pieces(struct sp_imap *s)
     if (!request)
         return;
     bool copied = sp_imap_request_ranges(request, (struct sp_uid_ranges){&uid, 1});
+    request->fetch.rest = sp_arena_copy(&request->arena, sp_buf_slice(&gap->rest));
+    copied = copied && (request->fetch.rest.ptr || !gap->rest.len);
     request->fetch.sections = sp_arena_array(&request->arena, PIECES_AT_ONCE, sizeof *section);
     copied = copied && request->fetch.sections;
     uint64_t left = gap->left, at = section->offset + gap->done;
@@ -449,6 +458,7 @@ static void on_rows(struct sp_imap *s, const struct sp_reply *reply)
 static void close_gap(struct sp_imap *s)
 {
     struct sp_imap_fetch *fetch = s->fetch;
+    sp_buf_release(&fetch->gaps[fetch->gaps_next].rest);
     fetch->gaps_next++;
     bool last = fetch->gaps_next == fetch->gaps_count;
     size_t to = last ? fetch->held.len : fetch->gaps[fetch->gaps_next].at;
