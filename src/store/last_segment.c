@@ -199,7 +199,35 @@ static enum sp_status look_for_headless(struct sp_volume *v, const struct sp_seg
 
 /* ---- Who is stale ---- */
 
-/* A replica that lacks more than the last segment missed what the others have. */
+/* Whether the replica has all data blocks of the segment that comes before the last. */
+static enum sp_status has_before(const struct sp_replica *r, const struct sp_listing *listing,
+                                 const struct sp_uuid *volume, const struct sp_log_end *before,
+                                 bool *ret_has)
+{
+    const struct sp_unit_segment *file =
+        sp_listing_find(listing, before->segment, before->generation);
+    struct sp_segment_id id = {*volume, before->segment, before->generation};
+    struct sp_log_end end;
+    uint8_t *blocks;
+    *ret_has = false;
+    if (!file) {
+        /* Or it was written anew since. */
+        for (size_t i = 0; i < listing->count; i++)
+            *ret_has |= listing->list[i].segment == before->segment &&
+                        listing->list[i].generation > before->generation;
+        return SP_OK;
+    }
+    enum sp_status status = read_image(r->member->unit, file, &blocks);
+    if (status != SP_OK)
+        return status;
+    sp_segment_sound_end(blocks, file->blocks, &id, &end);
+    free(blocks);
+    *ret_has = end.blocks >= before->blocks;
+    return SP_OK;
+}
+
+/* A replica that lacks more than the last segment missed what the others have. One that has nothing
+ * of the epoch yet had all that came before when the epoch began, or is an older copy of itself. */
 static enum sp_status check_stale(struct sp_volume *v, const struct sp_segment_head *epoch,
                                   struct sp_last_segment *last, const struct sp_listing *listings,
                                   const struct sp_log_end *before)
@@ -207,24 +235,18 @@ static enum sp_status check_stale(struct sp_volume *v, const struct sp_segment_h
     for (uint32_t i = 0; i < last->replicas_count; i++) {
         struct sp_replica *r = &last->replicas[i];
         struct sp_volume_member *m = r->member;
-        bool good = r->blocks || (r->segment == 0 && last->segment == epoch->segment);
-        if (!good && r->segment == before->segment) {
-            const struct sp_unit_segment *file = file_of(&listings[m - v->members], r->segment);
-            struct sp_segment_id id = {v->id, r->segment, 0};
-            struct sp_log_end end;
-            uint8_t *blocks;
-            enum sp_status status = read_image(m->unit, file, &blocks);
+        bool fresh = r->segment == 0 && last->segment == epoch->segment;
+        bool good = r->blocks || (fresh && (!before->segment || m->from_lsn > before->lsn));
+        if (!good && (fresh || r->segment == before->segment)) {
+            enum sp_status status = has_before(r, &listings[m - v->members], &v->id, before, &good);
             if (status != SP_OK)
                 return status;
-            sp_segment_sound_end(blocks, file->blocks, &id, &end);
-            free(blocks);
-            good = end.blocks >= before->blocks;
         }
         if (good || SP_BREAK(stale_is_current))
             continue;
         m->state = SP_UNIT_STALE;
         snprintf(m->why, sizeof m->why, "it lacks segments from %" PRIu64 " on, up to LSN %" PRIu64,
-                 r->segment + 1, last->end.lsn);
+                 r->segment ? r->segment + 1 : before->segment, last->end.lsn);
     }
     return SP_OK;
 }

@@ -347,6 +347,29 @@ static void test_segments_are_remembered(void **state)
     }
 }
 
+/* A replica in whose place an older copy of it comes has missed what came since, also where the
+ * newest epoch has only just begun: it is no replica until it was taken back. */
+static void test_older_copy(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 4);
+    bench_stop(b);
+    assert_int_equal(sp_sim_clone(b->world, 0, 7), SP_OK);
+    for (int i = 0; i < 3; i++) { /* the last of three epochs has one segment */
+        assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
+        assert_int_equal(bench_deliver(b), SP_OK);
+        bench_stop(b);
+    }
+    struct sp_volume_config config;
+    sim_config(b->world, &b->id, bench_index_path, &config);
+    config.units[0].unit->ops->close(config.units[0].unit);
+    assert_int_equal(sp_sim_unit_open(b->world, 7, "a", &config.units[0].unit, &error), SP_OK);
+    assert_int_equal(sp_volume_open(&config, &b->volume, &error), SP_OK);
+    assert_int_equal(bench_state(b, 0), SP_UNIT_STALE);
+    assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
+    bench_end(b);
+}
+
 static int tests(void)
 {
     const struct CMUnitTest list[] = {
@@ -363,6 +386,7 @@ static int tests(void)
         cmocka_unit_test(test_unit_and_its_copy),
         cmocka_unit_test(test_empty_segment),
         cmocka_unit_test(test_segments_are_remembered),
+        cmocka_unit_test(test_older_copy),
     };
     return cmocka_run_group_tests(list, NULL, NULL);
 }
