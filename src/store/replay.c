@@ -47,8 +47,10 @@ static unsigned reading_rank(const struct sp_volume_member *m,
         return 2;
     case SP_UNIT_EJECTED:
         return 3;
+    case SP_UNIT_ABSENT:
+        return 4; /* it may be back, and nobody have looked yet */
     default:
-        return 4;
+        return 5;
     }
 }
 
@@ -74,7 +76,7 @@ static enum sp_status read_blocks(struct sp_volume *v, const struct sp_volume_se
     uint32_t bad = 0, bad_of[SP_VOLUME_UNITS_MAX] = {0};
     uint32_t met[SP_VOLUME_UNITS_MAX] = {0}; /* up to where each unit's blocks were judged */
     struct sp_error last = {0};
-    for (unsigned rank = 0; rank <= 3 && good < count; rank++) {
+    for (unsigned rank = 0; rank <= 4 && good < count; rank++) {
         for (uint32_t i = 0; i < v->members_count && good < count; i++) {
             struct sp_volume_member *m = &v->members[i];
             pthread_mutex_lock(&v->lock);

@@ -296,6 +296,18 @@ static void test_all_stall(void **state)
     }
 }
 
+/* A unit that was found absent, and is back, and has what nobody else has now. */
+static void test_read_from_absent(void **state)
+{
+    (void)state;
+    struct bench *b = bench_begin(0, 10);
+    b->volume->members[1].state = SP_UNIT_ABSENT;
+    sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_ALL);
+    model_check(b->volume, &b->model, NULL, 0);
+    sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
+    bench_end(b);
+}
+
 static int tests(void)
 {
     const struct CMUnitTest list[] = {
@@ -310,6 +322,7 @@ static int tests(void)
         cmocka_unit_test(test_rot),
         cmocka_unit_test(test_refusal),
         cmocka_unit_test(test_rebuild),
+        cmocka_unit_test(test_read_from_absent),
     };
     return cmocka_run_group_tests(list, NULL, NULL);
 }
