@@ -169,8 +169,7 @@ static void last_look(struct sim *s)
     sp_assert(sp_index_destroy(sim_options->index_path, NULL) == SP_OK);
     sp_assert(sim_try_start(s, 0, false));
     for (uint32_t i = 0; i < s->units_count; i++)
-        if (s->damaged & 1U << i)
-            sim_take_back(s, i);
+        sim_take_back(s, i);
     sim_hold(s);
     sp_assert(s->settled);
     sim_read_log(s);
