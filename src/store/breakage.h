@@ -22,18 +22,13 @@
     X(minority, "starts with a minority of the units")                                             \
     X(longest_tail, "takes the longest tail for the newest epoch")                                 \
     X(ejected_is_current, "takes a unit that was ejected for a replica")                           \
-    X(stale_is_current, "takes a unit that missed segments for a replica")                         \
-    X(same_number, "uses a segment's number again")                                                \
     X(twins, "counts a unit and its copy as two")                                                  \
     X(keep_incomplete, "keeps an incomplete batch at the end of the log")                          \
-    X(first_wins, "takes either of two different ends for the log's")                              \
     X(no_mend, "builds on an end that not all replicas have")                                      \
-    X(accept_hole, "ends the log at a hole")                                                       \
     X(no_verify, "reads blocks without verifying them")                                            \
     X(bad_twin, "mends from a twin without verifying that")                                        \
     X(resilver_blind, "resilvers without verifying what is there")                                 \
     X(index_first, "keeps in the index what the log refused")                                      \
-    X(index_ahead, "believes an index that has seen what the log does not have")                   \
     X(index_unmarked, "believes an index that a power cut may have spoilt")                        \
     X(old_place, "forgets that a batch was written in another place")                              \
     X(reuse_uid, "gives an expunged message's UID again")                                          \

@@ -105,7 +105,7 @@ static const uint8_t *agreed(const struct sp_volume *v, const struct sp_last_seg
             (index && header.chain != chain))
             continue;
         if (found && memcmp(found, block, SP_BLOCK_BYTES) != 0)
-            return SP_BREAK(first_wins) ? found : NULL;
+            return NULL;
         found = block;
     }
     return found;
@@ -161,8 +161,7 @@ static bool has_later(const struct sp_volume *v, uint64_t epoch_id, uint64_t seg
 {
     for (uint32_t i = from; i < count; i++) {
         struct sp_block_header header;
-        if (!SP_BREAK(accept_hole) &&
-            is_of_epoch(v, epoch_id, segment, i, blocks + (size_t)i * SP_BLOCK_BYTES, &header) &&
+        if (is_of_epoch(v, epoch_id, segment, i, blocks + (size_t)i * SP_BLOCK_BYTES, &header) &&
             !(header.flags & SP_BLOCK_FOOTER) && header.batch > batch)
             return true;
     }
@@ -242,7 +241,7 @@ static enum sp_status check_stale(struct sp_volume *v, const struct sp_segment_h
             if (status != SP_OK)
                 return status;
         }
-        if (good || SP_BREAK(stale_is_current))
+        if (good)
             continue;
         m->state = SP_UNIT_STALE;
         snprintf(m->why, sizeof m->why, "it lacks segments from %" PRIu64 " on, up to LSN %" PRIu64,

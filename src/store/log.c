@@ -577,8 +577,7 @@ static enum sp_status try_epoch(struct sp_volume *v)
     struct sp_segment_head head;
     uint8_t block[SP_BLOCK_BYTES];
     fill_head(v, v->segment_max + 1, true, &head);
-    v->segment_max +=
-        !SP_BREAK(same_number); /* whatever happens, nobody uses the number for something else */
+    v->segment_max++; /* whatever happens, nobody uses the number for something else */
     sp_segment_head_write(&head, block);
     /* First a promise not to follow an older epoch, then the epoch itself: so no two can both
      * be chosen. */

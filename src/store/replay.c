@@ -48,7 +48,7 @@ static unsigned reading_rank(const struct sp_volume_member *m,
     case SP_UNIT_EJECTED:
         return 3;
     case SP_UNIT_ABSENT:
-        return 4; /* it may be back, and nobody have looked yet */
+        return 4; /* it may be back, and nobody has looked yet */
     default:
         return 5;
     }
@@ -336,8 +336,6 @@ static enum sp_status index_stands(struct sp_volume *v, size_t *ret_segment, uin
     sp_read_end(&read);
     if (status != SP_OK || position.end.segment == 0)
         return SP_NOT_FOUND;
-    if (position.end.lsn > v->end.lsn && SP_BREAK(index_ahead))
-        position.end = v->end;
     if (position.end.lsn > v->end.lsn && position.undecided)
         return SP_NOT_FOUND;
     if (position.end.lsn > v->end.lsn) {

@@ -26,6 +26,22 @@ static const struct {
 #define BREAKAGE_TEXT(name, what) {#name, what},
                                  SP_BREAKAGES(BREAKAGE_TEXT)};
 
+/* What needs more than a little of everything to be seen soon. */
+static enum sim_kind kind_for(enum sp_breakage breakage)
+{
+    switch (breakage) {
+    case SP_BREAK_no_promise:
+        return SIM_STORM;
+    case SP_BREAK_no_votes:
+    case SP_BREAK_full_is_done:
+    case SP_BREAK_longest_tail:
+    case SP_BREAK_ejected_is_current:
+        return SIM_SIEGE;
+    default:
+        return SIM_ANY;
+    }
+}
+
 /* In shared memory: what a process was at when it stopped. */
 struct told {
     uint64_t seed;
@@ -42,6 +58,7 @@ static void run_seeds(enum sp_breakage breakage, uint64_t seeds, struct told *to
     if (!options.index_path)
         options.index_path = mkdtemp(disk);
     sp_assert(options.index_path);
+    options.kind = kind_for(breakage);
     sim_options = &options;
     sp_breakage = breakage;
     for (told->seed = 1; told->seed <= seeds; told->seed++) {

@@ -88,6 +88,14 @@
 #define SIM_COUNT_NAME(name, text) SIM_##name,
 enum sim_count { SIM_COUNTS(SIM_COUNT_NAME, SIM_COUNT_NAME) SIM_COUNTS_END };
 
+/* What a history is like. */
+enum sim_kind {
+    SIM_ANY,   /* by the seed: one of the others */
+    SIM_USUAL, /* a little of everything */
+    SIM_STORM, /* starts that are cut off, one after the other */
+    SIM_SIEGE, /* three units, of which one is enough, and mostly two are out */
+};
+
 struct sim_group { /* changes that are submitted together, and so make one batch */
     struct step steps[SIM_GROUP_STEPS];
     uint32_t count;
@@ -116,7 +124,7 @@ struct sim {
     uint32_t units_count, replicas, witnesses, min_copies;
     bool degraded_accept;
     bool harmless; /* no disk loses what it has: then whatever was acknowledged comes back */
-    bool storm;    /* starts that are cut off, one after the other */
+    enum sim_kind kind;
     uint64_t segment_bytes;
 
     /* The units. Unit i is "a" + i, and stands at place order[i] of the configuration. */
@@ -169,6 +177,7 @@ int sim_main(int argc, char **argv, void (*at_end)(struct sim *s, void *context)
 
 struct sim_options {
     const char *index_path;
+    enum sim_kind kind;
     uint32_t steps;           /* at most; 0: as many as the seed says */
     bool skip[SIM_STEPS_MAX]; /* these steps are left out */
     void (*at_end)(struct sim *s,

@@ -101,6 +101,14 @@ static void take_effects(struct sim *s)
 
 /* ---- One history ---- */
 
+static enum sim_kind choose_kind(struct sim *s)
+{
+    uint32_t roll = sim_random(s, 4);
+    if (sim_options->kind != SIM_ANY)
+        return sim_options->kind;
+    return roll == 0 ? SIM_STORM : roll == 1 ? SIM_SIEGE : SIM_USUAL;
+}
+
 static void begin(struct sim *s, uint64_t seed)
 {
     struct sp_uuid unit;
@@ -113,13 +121,13 @@ static void begin(struct sim *s, uint64_t seed)
     s->world = sp_sim_world_new(seed);
     s->id = (struct sp_uuid){{1, 2, 3}};
     s->model.account = (struct sp_uuid){{9, 9, 9}};
-    s->units_count = 3 + sim_random(s, 3);
+    s->kind = choose_kind(s);
+    s->units_count = s->kind == SIM_SIEGE ? 3 : 3 + sim_random(s, 3);
     s->replicas = s->units_count > 3 && sim_one_in(s, 3) ? 3 : 2;
     s->witnesses = sim_random(s, s->units_count - s->replicas + 1);
     s->min_copies = sim_one_in(s, 5) ? 1 : 2;
-    s->degraded_accept = sim_one_in(s, 5);
-    s->harmless = sim_one_in(s, 2);
-    s->storm = sim_one_in(s, 4);
+    s->degraded_accept = sim_one_in(s, 5) || s->kind == SIM_SIEGE;
+    s->harmless = sim_one_in(s, 2) || s->kind != SIM_USUAL;
     s->segment_bytes = (32U << 10) << sim_random(s, 4);
     SIM_SAY("seed %llu: %u units, %u replicas, %u witnesses, min_copies %u%s, segments of %llu%s\n",
             (unsigned long long)seed, s->units_count, s->replicas, s->witnesses, s->min_copies,
@@ -140,9 +148,13 @@ static void one_step(struct sim *s, uint32_t number)
 {
     s->random = mix(s->seed ^ mix(number));
     static const struct sim_step restart = {"restart", 1, sim_step_restart};
+    static const struct sim_step two_sick = {"two sick", 1, sim_step_two_sick};
+    uint32_t roll = sim_random(s, 6);
     const struct sim_step *step = sim_choose(s, steps, sizeof steps / sizeof *steps);
-    if (s->storm && sim_one_in(s, 2))
+    if ((s->kind == SIM_STORM && roll < 3) || (s->kind == SIM_SIEGE && roll == 0))
         step = &restart;
+    if (s->kind == SIM_SIEGE && roll == 1)
+        step = &two_sick;
     SIM_SAY(" %u %s\n", number, step->name);
     s->counts[SIM_STEPS]++;
     step->run(s);

@@ -287,8 +287,8 @@ void sim_check_copies(struct sim *s)
                 if (status == SP_OK && memcmp(block, good, sizeof block) == 0)
                     continue;
                 if (!hurt)
-                    SIM_SAY("  unit %u (%s) lacks segment %llu block %u; it has LSNs from %llu\n", u,
-                            m->name, (unsigned long long)segment->segment, b,
+                    SIM_SAY("  unit %u (%s) lacks segment %llu block %u; it has LSNs from %llu\n",
+                            u, m->name, (unsigned long long)segment->segment, b,
                             (unsigned long long)m->from_lsn);
                 sp_assert(hurt &&
                           (status != SP_OK || !sp_volume_is_block_of(v, segment, b, block)));

@@ -256,7 +256,7 @@ void sim_start(struct sim *s)
         if (attempt <= 5 && roll)
             absent = roll == 1 ? sim_random(s, 1U << s->units_count)
                                : 1U << sim_random(s, s->units_count);
-        if (attempt <= 5 && !(s->storm && sim_one_in(s, 2)))
+        if (attempt <= 5 && !(s->kind != SIM_USUAL && sim_one_in(s, 2)))
             sim_between(s);
         if (s->beside != SIM_NOBODY)
             start_beside(s);
@@ -264,7 +264,8 @@ void sim_start(struct sim *s)
             sim_fail_index_commit(0);
             sim_fail_index_put(0);
         }
-        bool started = sim_try_start(s, absent, attempt <= 5 && sim_one_in(s, s->storm ? 2 : 4));
+        bool started =
+            sim_try_start(s, absent, attempt <= 5 && sim_one_in(s, s->kind == SIM_STORM ? 2 : 4));
         if (started)
             return;
         sp_assert(attempt <= 5);
