@@ -517,7 +517,8 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
     pthread_rwlock_wrlock(&v->segments_lock);
     segment->sealed = true;
     segment->digest = trailer.digest;
-    segment->footer_blocks = count;
+    /* Nobody looks for a footer that nobody has. */
+    segment->footer_blocks = status == SP_OK || status == SP_IO ? count : 0;
     pthread_rwlock_unlock(&v->segments_lock);
     if (v->sealed_count == v->sealed_capacity) {
         size_t capacity = v->sealed_capacity ? v->sealed_capacity * 2 : 8;

@@ -308,6 +308,41 @@ static void test_read_from_absent(void **state)
     bench_end(b);
 }
 
+static void watch(struct bench *b)
+{
+    b->volume->checked_ms = b->volume->retried_ms = 0;
+    while (sp_volume_run_once(b->volume))
+        continue;
+}
+
+/* Both replicas fail while a segment is sealed, so that its footer is on neither; they are taken
+ * back one after the other, and neither fails for want of that footer. */
+static void test_footer_on_none(void **state)
+{
+    (void)state;
+    for (uint32_t messages = 4; messages < 12;
+         messages++) { /* what a failed write leaves differs */
+        struct sp_error error = {0};
+        struct bench *b = bench_begin(0, messages);
+        b->volume->members[2].spare = false;
+        b->volume->members[2].witness = true;
+        b->volume->members[2].state = SP_UNIT_WITNESS;
+        sp_sim_set_fault(b->world, 0, SP_SIM_GONE);
+        sp_sim_set_fault(b->world, 1, SP_SIM_FAIL_WRITES);
+        watch(b);
+        assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
+        sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
+        (void)!sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error);
+        sp_sim_set_fault(b->world, 1, SP_SIM_HEALTHY);
+        (void)!sp_volume_add_unit(b->volume, "b", bench_open_disk, b, &error);
+        watch(b);
+        assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
+        assert_int_equal(bench_state(b, 1), SP_UNIT_REPLICA);
+        assert_int_equal(bench_deliver(b), SP_OK);
+        bench_end(b);
+    }
+}
+
 static int tests(void)
 {
     const struct CMUnitTest list[] = {
@@ -323,6 +358,7 @@ static int tests(void)
         cmocka_unit_test(test_refusal),
         cmocka_unit_test(test_rebuild),
         cmocka_unit_test(test_read_from_absent),
+        cmocka_unit_test(test_footer_on_none),
     };
     return cmocka_run_group_tests(list, NULL, NULL);
 }
