@@ -33,10 +33,11 @@ static enum sim_kind kind_for(enum sp_breakage breakage)
     case SP_BREAK_no_promise:
         return SIM_STORM;
     case SP_BREAK_no_votes:
-    case SP_BREAK_full_is_done:
     case SP_BREAK_longest_tail:
     case SP_BREAK_ejected_is_current:
         return SIM_SIEGE;
+    case SP_BREAK_full_is_done:
+        return SIM_USUAL;
     default:
         return SIM_ANY;
     }

@@ -45,6 +45,8 @@ static void note_log(struct sim *s)
                          : s->degraded_accept             ? 1
                                                           : s->min_copies;
         least -= least && s->suspect != SIM_NOBODY;
+        if (v->epoch_broken || !v->writable)
+            least = least ? 1 : 0; /* a unit of the epoch was ejected since it began */
         sp_assert(shadow->count <= segment->data_blocks);
         if (shadow->count == segment->data_blocks)
             continue;
