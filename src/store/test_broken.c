@@ -36,6 +36,7 @@ static enum sim_kind kind_for(enum sp_breakage breakage)
     case SP_BREAK_longest_tail:
     case SP_BREAK_ejected_is_current:
         return SIM_SIEGE;
+    case SP_BREAK_bad_twin:
     case SP_BREAK_full_is_done:
         return SIM_USUAL;
     default:
