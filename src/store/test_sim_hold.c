@@ -207,12 +207,12 @@ static bool is_readable(struct sim *s)
     return all || (s->settled && !one_is_lost(s, units));
 }
 
-/* Everything a user can see is as it was before the stop, unless a refused batch was found. */
-static void compare_state(struct sim *s, bool adopted)
+/* Everything a user can see is as it was before the stop, unless a batch was refused. */
+static void compare_state(struct sim *s, bool doubtful)
 {
     struct sp_digest state;
     sim_digest_index(sp_volume_index(s->volume), &state);
-    if (s->state_known && !adopted) {
+    if (s->state_known && !doubtful) {
         sp_assert(memcmp(&state, &s->state, sizeof state) == 0);
         s->counts[SIM_SAME]++;
     }
@@ -227,8 +227,9 @@ static void settle(struct sim *s, const struct model *found, bool adopted)
     s->settled = true;
     s->epoch = s->volume->epoch_counter;
     s->model = *found;
+    /* One that changes nothing but MODSEQ is not told from none. */
+    compare_state(s, s->doubts_count != 0);
     s->doubts_count = 0;
-    compare_state(s, adopted);
 }
 
 /* Holds the volume against the model, or the model with one of the refused batches. */
