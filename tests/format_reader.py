@@ -257,6 +257,14 @@ def guard(c):
     return fields
 
 
+def dropped(c):
+    return {"modseq": c.u64(), "uidnext": c.u32(), "uids": c.spans(), "lsns": c.spans()}
+
+
+def erase(c):
+    return {"erased": c.uuid(), "erased_mailbox": c.u32(), "uids": c.spans(), "who": c.text(), "why": c.text()}
+
+
 TYPES = {
     1: ("body", body),
     2: ("body-chunk", body),
@@ -276,7 +284,10 @@ TYPES = {
     48: ("manifest", manifest),
     49: ("gap", gap),
     50: ("tails", tails),
+    51: ("dropped", dropped),
+    52: ("clock", lambda c: {"elapsed_ms": c.u64()}),
     53: ("guard", guard),
+    54: ("erase", erase),
     55: ("merge", merge),
 }
 

@@ -108,6 +108,8 @@ static const struct key keys[] = {
     {IN_VOLUME, "scrub_rate", SIZE, VOLUME(scrub_rate), 0, 1ULL << 40},
     {IN_VOLUME, "scrub_max_age", DURATION_S, VOLUME(scrub_max_age_s), 0, 100ULL * 366 * 86400},
     {IN_VOLUME, "hold", DURATION_S, VOLUME(hold_s), 0, 100ULL * 366 * 86400},
+    {IN_VOLUME, "compact_below", COUNT, VOLUME(compact_below), 1, 100},
+    {IN_VOLUME, "compact_rate", SIZE, VOLUME(compact_rate), 0, 1ULL << 40},
     {IN_VOLUME, "allow_shared_domain", YES_NO, VOLUME(allow_shared_domain), 0, 0},
 };
 #define KEYS (sizeof keys / sizeof keys[0])
@@ -573,6 +575,8 @@ static void defaults_set(struct sp_config *config)
     config->volume.scrub_rate = 4U << 20;
     config->volume.scrub_max_age_s = 30U * 86400U;
     config->volume.hold_s = 14U * 86400U;
+    config->volume.compact_below = 60;
+    config->volume.compact_rate = 8U << 20;
 }
 
 enum sp_status sp_config_parse(struct sp_slice text, const char *path, const char *folder,

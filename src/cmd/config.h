@@ -15,7 +15,8 @@
  *     [guard]        cooling_off, approvers, approvals
  *     [unit NAME]    kind, path, role, id
  *     [volume NAME]  units, min_copies, id, degraded, segment_size, reserve, unit_timeout,
- *                    resilver_rate, scrub_rate, scrub_max_age, hold, allow_shared_domain
+ *                    resilver_rate, scrub_rate, scrub_max_age, hold, compact_below,
+ *                    compact_rate, allow_shared_domain
  *
  * Sizes are bytes or carry K, M, G, T (powers of 1024); times carry ms, s, min, h or d. A line is
  * at most 198 bytes.
@@ -86,7 +87,9 @@ struct sp_config_volume {
     uint32_t unit_timeout_ms;
     uint64_t resilver_rate, scrub_rate; /* bytes a second; scrub_rate 0: only when asked for */
     uint64_t scrub_max_age_s;           /* after that it is overdue; 0: never */
-    uint64_t hold_s;                    /* how long a retired segment is kept */
+    uint64_t hold_s; /* how long what was expunged can be brought back, and retired segments stay */
+    uint32_t compact_below; /* percent of live bytes */
+    uint64_t compact_rate;  /* bytes a second; 0: only when asked for */
     unsigned line;
 };
 

@@ -255,6 +255,48 @@ static const struct sp_verb verbs[] = {
         .run = sp_cmd_scrub,
     },
     {
+        .name = "compact",
+        .arguments = "",
+        .summary = "Tells of compaction: what was given back, and what waits to be deleted",
+        .details = "Segments in which little is still needed are written anew without the rest, "
+                   "once it is past its hold. What\nthey replace is retired: its files wait for "
+                   "the guard. With --now that is done at once, and waited for.",
+        .facts = true,
+        .options = {{"now", NULL, "do it now, and wait until it has ended"}},
+        .run = sp_cmd_compact,
+    },
+    {
+        .name = "undelete",
+        .arguments = "",
+        .summary = "Brings back mail that was expunged, as long as it is held",
+        .details = "It comes back into the mailbox that it was in, which is made again if it was "
+                   "deleted, under new UIDs, with\nits flags and dates. Messages of which the "
+                   "account still has a copy (they were moved) are passed over.\nTIME is a date "
+                   "(2026-01-31, 2026-01-31T12:00:00Z) or how long ago (90m, 12h, 3d).",
+        .facts = true,
+        .options = {{"account", "ADDRESS", "whose"},
+                    {"since", "TIME", "only what was expunged since then"},
+                    {"mailbox", "NAME", "only what was in this mailbox"}},
+        .run = sp_cmd_undelete,
+    },
+    {
+        .name = "erase",
+        .arguments = "",
+        .summary = "Has expunged mail held no longer: it cannot be brought back, and is dropped",
+        .details = "For what the law wants erased. It takes what has been expunged, and with "
+                   "--uid also what has not. A record of\nit stays in the log: who, when, why, "
+                   "and of what. The segments that still have it are written anew at once;\n"
+                   "the files that these replace wait for the guard.",
+        .facts = true,
+        .options = {{"account", "ADDRESS", "whose"},
+                    {"mailbox", "NAME", "only what was in this mailbox"},
+                    {"uid", "SET", "these messages, expunged or not: 17 or 3:9,12"},
+                    {"removed-account", "UUID", "all of an account that was removed"},
+                    {"why", "TEXT", "the reason, for the record"},
+                    {"confirm", "WHAT", "the address (or UUID) once more"}},
+        .run = sp_cmd_erase,
+    },
+    {
         .name = "import maildir",
         .arguments = "PATH",
         .summary = "Imports a Maildir with its folders, flags and keywords",

@@ -237,8 +237,12 @@ static const struct {
     {"guard.request", sp_operation_guard_request},
     {"guard.tell", sp_operation_guard_tell},
     {"guard.undo", sp_operation_guard_undo},
+    {"mail.erase", sp_operation_erase},
+    {"mail.undelete", sp_operation_undelete},
     {"unit.add", unit_add},
     {"unit.show", sp_operation_unit_show},
+    {"volume.compact", sp_operation_compact},
+    {"volume.compaction", sp_operation_compaction},
     {"volume.scrub", volume_scrub},
     {"volume.status", volume_status},
 };

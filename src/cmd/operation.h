@@ -17,6 +17,10 @@
  *     guard.policy.end operation            -> {}
  *     guard.tell       subject, id, text    -> {}: a unit was initialised
  *     account.unprotect  address; without: all -> {unprotected}
+ *     mail.undelete    address, since, mailbox     -> {messages, passed_over, gone, mailboxes}
+ *     mail.erase       address | removed, mailbox, uids, who, why -> {expunged}
+ *     volume.compact                        -> {}; volume.compaction tells how far it is
+ *     volume.compaction                     -> {running, ..., retired_segments, retired_bytes}
  *     unit.add         name, init           -> as in volume.status
  *     unit.show        name                 -> as in volume.status, with its vote
  *     volume.scrub     unit (may be absent) -> {}; volume.status tells how far it is

@@ -24,6 +24,10 @@ void sp_status_volume_json(json_t *volume, const struct sp_volume_status *status
 /* operation.c: a unit as in volume.status; NULL: no memory. */
 json_t *sp_status_unit(const struct sp_config *config, const struct sp_volume_unit_status *unit);
 
+/* operation_space.c */
+sp_operation_function sp_operation_compact, sp_operation_compaction, sp_operation_undelete,
+    sp_operation_erase;
+
 /* A parameter that must be there; borrowed. SP_INVALID. */
 enum sp_status sp_operation_text(const json_t *parameters, const char *name, const char **ret_text,
                                  struct sp_error *error) SP_MUST_USE;

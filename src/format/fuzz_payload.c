@@ -42,6 +42,9 @@ PASS(catalogue, arena,)
 PASS(manifest, arena,)
 PASS(gap, arena,)
 PASS(tails, arena,)
+PASS(dropped, arena,)
+PASS(erase, arena,)
+PASS(clock_record)
 PASS(mailbox_record)
 PASS(subscribe)
 PASS(credential)
@@ -57,6 +60,7 @@ static pass *const passes[] = {
     pass_gap,        pass_mailbox_record, pass_subscribe,
     pass_credential, pass_account_record, pass_domain_record,
     pass_tails,      pass_guard_record,   pass_merge_record,
+    pass_dropped,    pass_erase,          pass_clock_record,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

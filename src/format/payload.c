@@ -538,3 +538,82 @@ enum sp_status sp_merge_record_read(struct sp_slice payload, struct sp_merge_rec
     *ret = merge;
     return SP_OK;
 }
+void sp_undelete_origin_write(const struct sp_undelete_origin *origin,
+                              uint8_t ret_bytes[SP_UNDELETE_ORIGIN_BYTES])
+{
+    sp_put_u32(ret_bytes, origin->mailbox);
+    sp_put_u32(ret_bytes + 4, origin->uid);
+}
+
+enum sp_status sp_undelete_origin_read(struct sp_slice origin_id, struct sp_undelete_origin *ret)
+{
+    if (origin_id.len < SP_UNDELETE_ORIGIN_BYTES)
+        return SP_CORRUPT;
+    *ret = (struct sp_undelete_origin){sp_get_u32(origin_id.ptr), sp_get_u32(origin_id.ptr + 4)};
+    return SP_OK;
+}
+
+void sp_dropped_write(const struct sp_dropped *dropped, struct sp_buf *buf)
+{
+    sp_buf_add_u64(buf, dropped->modseq);
+    sp_buf_add_u32(buf, dropped->uidnext);
+    write_spans(dropped->uids, buf);
+    write_spans(dropped->lsns, buf);
+}
+
+enum sp_status sp_dropped_read(struct sp_slice payload, struct sp_arena *arena,
+                               struct sp_dropped *ret)
+{
+    struct sp_cursor c = sp_cursor(payload);
+    bool no_memory = false;
+    struct sp_dropped dropped = {.modseq = sp_cursor_u64(&c)};
+    dropped.uidnext = sp_cursor_u32(&c);
+    dropped.uids = read_spans(&c, arena, &no_memory);
+    dropped.lsns = read_spans(&c, arena, &no_memory);
+    enum sp_status status = outcome(&c, no_memory);
+    if (status == SP_OK)
+        *ret = dropped;
+    return status;
+}
+
+void sp_clock_record_write(const struct sp_clock_record *clock, struct sp_buf *buf)
+{
+    sp_buf_add_u64(buf, clock->elapsed_ms);
+}
+
+enum sp_status sp_clock_record_read(struct sp_slice payload, struct sp_clock_record *ret)
+{
+    struct sp_cursor c = sp_cursor(payload);
+    uint64_t elapsed_ms = sp_cursor_u64(&c);
+    if (c.failed)
+        return SP_CORRUPT;
+    ret->elapsed_ms = elapsed_ms;
+    return SP_OK;
+}
+
+void sp_erase_write(const struct sp_erase *erase, struct sp_buf *buf)
+{
+    sp_buf_add(buf, sp_slice(erase->account.bytes, 16));
+    sp_buf_add_u32(buf, erase->mailbox);
+    write_spans(erase->uids, buf);
+    sp_buf_add_bytes(buf, erase->who);
+    sp_buf_add_bytes(buf, erase->why);
+}
+
+enum sp_status sp_erase_read(struct sp_slice payload, struct sp_arena *arena, struct sp_erase *ret)
+{
+    struct sp_cursor c = sp_cursor(payload);
+    bool no_memory = false;
+    struct sp_erase erase = {0};
+    read_uuid(&c, &erase.account);
+    erase.mailbox = sp_cursor_u32(&c);
+    erase.uids = read_spans(&c, arena, &no_memory);
+    erase.who = sp_cursor_bytes(&c);
+    erase.why = sp_cursor_bytes(&c);
+    enum sp_status status = outcome(&c, no_memory);
+    if (status == SP_OK && sp_uuid_is_nil(&erase.account))
+        status = SP_CORRUPT;
+    if (status == SP_OK)
+        *ret = erase;
+    return status;
+}

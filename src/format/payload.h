@@ -51,7 +51,8 @@ enum sp_origin {
     SP_ORIGIN_COPY,
     SP_ORIGIN_MOVE,
     SP_ORIGIN_IMPORT,
-    SP_ORIGIN_MERGE /* from another history; origin_id: SP_MERGE_ID_BYTES, see sp_merge_id */
+    SP_ORIGIN_MERGE,    /* from another history; origin_id: SP_MERGE_ID_BYTES, see sp_merge_id */
+    SP_ORIGIN_UNDELETE, /* origin_id: struct sp_undelete_origin */
 };
 
 struct sp_message {
@@ -66,7 +67,8 @@ struct sp_message {
     uint32_t header_bytes; /* of its header, blank line included */
     struct sp_digest digest;
     struct sp_lsn_list bodies;   /* one BODY, or the BODY_CHUNKs in order */
-    struct sp_slice origin_id;   /* import: what names the source item; empty otherwise */
+    struct sp_slice origin_id;   /* import: what names the source item; undelete: whose copy it is;
+                                    empty otherwise */
     struct sp_slice wrapped_key; /* reserved: empty */
     struct sp_slice address;     /* of the account, at that time */
     struct sp_slice path;        /* of the mailbox, at that time */
@@ -75,6 +77,16 @@ struct sp_message {
 void sp_message_write(const struct sp_message *message, struct sp_buf *buf);
 enum sp_status sp_message_read(struct sp_slice payload, struct sp_arena *arena,
                                struct sp_message *ret) SP_MUST_USE;
+
+/* The origin_id of a message that was brought back: where it was. */
+#define SP_UNDELETE_ORIGIN_BYTES 8U
+struct sp_undelete_origin {
+    uint32_t mailbox, uid;
+};
+void sp_undelete_origin_write(const struct sp_undelete_origin *origin,
+                              uint8_t ret_bytes[SP_UNDELETE_ORIGIN_BYTES]);
+enum sp_status sp_undelete_origin_read(struct sp_slice origin_id,
+                                       struct sp_undelete_origin *ret) SP_MUST_USE;
 
 enum sp_flags_op { SP_FLAGS_ADD, SP_FLAGS_REMOVE, SP_FLAGS_REPLACE };
 struct sp_flags_change {
@@ -252,5 +264,38 @@ struct sp_merge_record {
 void sp_merge_record_write(const struct sp_merge_record *merge, struct sp_buf *buf);
 enum sp_status sp_merge_record_read(struct sp_slice payload,
                                     struct sp_merge_record *ret) SP_MUST_USE;
+/* ---- What compaction and erasure leave behind ---- */
+
+/* Stands for consecutive records of its chain that were dropped, with the LSN of the last and the
+ * `previous` of the first of them; or, on no chain, for bodies. */
+struct sp_dropped {
+    uint64_t modseq;          /* the highest of them; 0: none */
+    uint32_t uidnext;         /* their highest UID + 1; 0: no messages */
+    struct sp_span_list uids; /* of the messages among them */
+    struct sp_span_list lsns; /* all of them */
+};
+void sp_dropped_write(const struct sp_dropped *dropped, struct sp_buf *buf);
+enum sp_status sp_dropped_read(struct sp_slice payload, struct sp_arena *arena,
+                               struct sp_dropped *ret) SP_MUST_USE;
+
+/* How long the volume was open since the record of this type before it, or, if it was not open all
+ * that time, since it was opened; by a clock that nobody sets. */
+struct sp_clock_record {
+    uint64_t elapsed_ms;
+};
+void sp_clock_record_write(const struct sp_clock_record *clock, struct sp_buf *buf);
+enum sp_status sp_clock_record_read(struct sp_slice payload,
+                                    struct sp_clock_record *ret) SP_MUST_USE;
+
+/* What it names and was expunged before it is no longer held. */
+struct sp_erase {
+    struct sp_uuid account;
+    uint32_t mailbox;         /* 0: every one, and the account's own records if it was removed */
+    struct sp_span_list uids; /* empty: all */
+    struct sp_slice who, why; /* for people */
+};
+void sp_erase_write(const struct sp_erase *erase, struct sp_buf *buf);
+enum sp_status sp_erase_read(struct sp_slice payload, struct sp_arena *arena,
+                             struct sp_erase *ret) SP_MUST_USE;
 
 #endif

@@ -61,6 +61,12 @@ const char *sp_record_type_name(unsigned type)
         return "guard";
     case SP_RECORD_MERGE:
         return "merge";
+    case SP_RECORD_DROPPED:
+        return "dropped";
+    case SP_RECORD_CLOCK:
+        return "clock";
+    case SP_RECORD_ERASE:
+        return "erase";
     default:
         return "unknown";
     }

@@ -31,10 +31,13 @@ enum sp_record_type {
     SP_RECORD_ACCOUNT_REMOVE = 33,
     SP_RECORD_DOMAIN = 34,
     SP_RECORD_MANIFEST = 48,
-    SP_RECORD_GAP = 49,   /* LSNs declared lost */
-    SP_RECORD_TAILS = 50, /* where every chain stands */
-    SP_RECORD_GUARD = 53, /* what was asked of the guard, and what became of it */
-    SP_RECORD_MERGE = 55, /* how far another history has been merged into this one */
+    SP_RECORD_GAP = 49,     /* LSNs declared lost */
+    SP_RECORD_TAILS = 50,   /* where every chain stands */
+    SP_RECORD_DROPPED = 51, /* stands for records that compaction left out */
+    SP_RECORD_CLOCK = 52,   /* how long the volume was open */
+    SP_RECORD_GUARD = 53,   /* what was asked of the guard, and what became of it */
+    SP_RECORD_ERASE = 54,   /* what was expunged is no longer held */
+    SP_RECORD_MERGE = 55,   /* how far another history has been merged into this one */
 };
 /* "message"; "unknown" for others. */
 const char *sp_record_type_name(unsigned type);

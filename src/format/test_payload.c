@@ -136,6 +136,16 @@ PASS(guard, sp_guard_record,
 static struct sp_tail tails[] = {{{{1}}, 0, 0, 0, 7}, {{{1}}, 1, UINT32_MAX, 12, INT64_MAX}};
 PASS_ARENA(tails, sp_tails, {.begins = true, .ends = true, .list = tails, .count = 2})
 
+PASS_ARENA(dropped, sp_dropped,
+           {.modseq = 1ULL << 50, .uidnext = 10, .uids = {spans, 2}, .lsns = {spans, 4}})
+PASS(clock, sp_clock_record, {.elapsed_ms = 3600000})
+PASS_ARENA(erase, sp_erase,
+           {.account = {{1}},
+            .mailbox = 3,
+            .uids = {spans, 3},
+            .who = SP_S("root"),
+            .why = SP_S("court order 17")})
+
 static const struct {
     const char *name;
     pass *pass;
@@ -149,7 +159,8 @@ static const struct {
     {"account", pass_account, false, 1},     {"domain", pass_domain, false, 0},
     {"manifest", pass_manifest, true, 0},    {"gap", pass_gap, true, 1},
     {"tails", pass_tails, true, 0},          {"merge", pass_merge, false, 0},
-    {"guard", pass_guard, false, 0},
+    {"guard", pass_guard, false, 0},         {"dropped", pass_dropped, true, 0},
+    {"clock", pass_clock, false, 0},         {"erase", pass_erase, true, 0},
 };
 
 static void test_round_trips(void **state)

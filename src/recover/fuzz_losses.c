@@ -19,6 +19,7 @@ static const uint8_t types[] = {
     SP_RECORD_MAILBOX, SP_RECORD_MAILBOX_RENAME, SP_RECORD_MAILBOX_DELETE,
     SP_RECORD_ACCOUNT, SP_RECORD_ACCOUNT_REMOVE, SP_RECORD_MANIFEST,
     SP_RECORD_GAP,     SP_RECORD_TAILS,          SP_RECORD_GUARD,
+    SP_RECORD_DROPPED,
 };
 
 static bool take_record(struct sp_cursor *c, const struct sp_losses *losses,

@@ -70,8 +70,17 @@ static bool open_footer(const struct sp_relic *relic, const struct sp_image *ima
                                 &relic->trailer_header, t, ret_reader) == SP_OK;
 }
 
-/* The bodies that the footer lists and the data blocks lack, from the segment's older generations.
- */
+/* Whether the relic was written from the other one. */
+static bool replaces(const struct sp_relic *relic, const struct sp_relic *old)
+{
+    if (old->segment == relic->segment)
+        return old->epoch_id == relic->epoch_id && old->generation < relic->generation;
+    return old->state == SP_RELIC_RETIRED && relic->generation && relic->has_head &&
+           old->segment < relic->segment && old->segment > relic->head.previous.segment;
+}
+
+/* The bodies that the footer lists and the data blocks lack, from the segment's older generations,
+ * and from the segments that were merged into it. */
 static enum sp_status heal_bodies(const struct sp_relics *relics, const struct sp_relic *relic,
                                   const struct lsns *wanted, struct sp_gathered *gathered)
 {
@@ -81,8 +90,7 @@ static enum sp_status heal_bodies(const struct sp_relics *relics, const struct s
         struct sp_walker walker;
         struct sp_record record;
         struct sp_place place;
-        if (old->segment != relic->segment || old->epoch_id != relic->epoch_id ||
-            old->generation >= relic->generation)
+        if (!replaces(relic, old))
             continue;
         enum sp_status status = sp_image_load(relics, old, false, &image);
         if (status != SP_OK)

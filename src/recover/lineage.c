@@ -44,10 +44,10 @@ static int older(const struct epoch *a, const struct epoch *b)
 }
 
 /* The newest epoch below a counter whose segments come before `segment`; NULL. */
-static const struct epoch *newest_below(const struct epoch *epochs, uint32_t count,
-                                        uint64_t counter, uint64_t segment)
+static struct epoch *newest_below(struct epoch *epochs, uint32_t count, uint64_t counter,
+                                  uint64_t segment)
 {
-    const struct epoch *best = NULL;
+    struct epoch *best = NULL;
     for (uint32_t i = 0; i < count; i++)
         if (epochs[i].counter < counter && epochs[i].first_segment < segment &&
             (!best || older(best, &epochs[i])))
@@ -100,6 +100,36 @@ static void mark_epoch(struct sp_relics *relics, const struct epoch *epoch,
     }
 }
 
+/* A segment of a higher generation names as its predecessor what came before all that was merged
+ * into it: the segments between are retired. */
+static void mark_retired(struct sp_relics *relics, const struct epoch *epoch)
+{
+    uint64_t low = 0, high = 0;
+    for (uint32_t i = epoch->end; i-- > epoch->first;) {
+        struct sp_relic *r = &relics->relics[i];
+        if (r->segment > low && r->segment < high) {
+            if (r->state != SP_RELIC_VOID)
+                r->state = SP_RELIC_RETIRED;
+        } else if (r->state == SP_RELIC_LIVE && r->generation && r->has_head) {
+            low = r->head.previous.segment;
+            high = r->segment;
+        }
+    }
+}
+
+/* Which head begins the epoch: not that of a segment which is retired. */
+static void find_begin(const struct sp_relics *relics, struct epoch *epoch)
+{
+    for (uint32_t i = epoch->first; i < epoch->end; i++) {
+        const struct sp_relic *r = &relics->relics[i];
+        if (r->state == SP_RELIC_LIVE && r->has_head && r->head.epoch_begins) {
+            epoch->begin = &r->head;
+            epoch->first_segment = r->segment;
+            return;
+        }
+    }
+}
+
 /* The heads within an epoch say where the segments before them end. */
 static void declare_within(struct sp_relics *relics, const struct epoch *epoch)
 {
@@ -117,8 +147,7 @@ static void declare_within(struct sp_relics *relics, const struct epoch *epoch)
     }
 }
 
-static const struct epoch *find_epoch(const struct epoch *epochs, uint32_t count, uint64_t id,
-                                      uint32_t counter)
+static struct epoch *find_epoch(struct epoch *epochs, uint32_t count, uint64_t id, uint32_t counter)
 {
     for (uint32_t i = 0; i < count; i++)
         if (epochs[i].id == id && epochs[i].counter == counter)
@@ -127,10 +156,10 @@ static const struct epoch *find_epoch(const struct epoch *epochs, uint32_t count
 }
 
 /* From an epoch to the one before it; NULL at the beginning of what is left. */
-static const struct epoch *step(struct sp_relics *relics, const struct epoch *epochs,
-                                uint32_t count, const struct epoch *epoch, struct limit *ret_limit)
+static struct epoch *step(struct sp_relics *relics, struct epoch *epochs, uint32_t count,
+                          const struct epoch *epoch, struct limit *ret_limit)
 {
-    const struct epoch *next;
+    struct epoch *next;
     *ret_limit = (struct limit){.batch_cap = UINT64_MAX};
     if (epoch->begin) {
         const struct sp_log_end *end = &epoch->begin->previous;
@@ -194,7 +223,7 @@ enum sp_status sp_relics_sort_out(struct sp_relics *relics)
     if (!epochs)
         return sp_error_set(relics->error, SP_NO_MEMORY, "rebuild", "out of memory");
     uint32_t count = list_epochs(relics, epochs);
-    const struct epoch *epoch = &epochs[0];
+    struct epoch *epoch = &epochs[0];
     for (uint32_t i = 1; i < count; i++)
         if (older(epoch, &epochs[i]))
             epoch = &epochs[i];
@@ -207,6 +236,8 @@ enum sp_status sp_relics_sort_out(struct sp_relics *relics)
     struct limit limit = {.last = UINT64_MAX, .batch_cap = UINT64_MAX};
     while (epoch) {
         mark_epoch(relics, epoch, &limit);
+        mark_retired(relics, epoch);
+        find_begin(relics, epoch);
         declare_within(relics, epoch);
         epoch = step(relics, epochs, count, epoch, &limit);
     }

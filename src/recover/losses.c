@@ -296,6 +296,21 @@ static void tails(struct sp_losses *losses, const struct sp_record *record)
         losses->said_lsn = losses->tails_lsn;
 }
 
+/* What was dropped is not lost, and its messages had been expunged. */
+static void dropped(struct sp_losses *losses, struct sp_chain *c, const struct sp_record *record)
+{
+    struct sp_dropped d;
+    if (sp_dropped_read(record->payload, &losses->arena, &d) != SP_OK)
+        return;
+    for (uint32_t i = 0; i < d.lsns.count; i++)
+        check(losses, sp_spans_add(&losses->declared, d.lsns.ptr[i].first, d.lsns.ptr[i].last));
+    if (!c)
+        return;
+    expunged(losses, c, d.uids);
+    if (d.uidnext > c->uidnext)
+        c->uidnext = d.uidnext;
+}
+
 /* ---- In order ---- */
 
 static bool is_chained(const struct sp_record *record)
@@ -334,6 +349,9 @@ bool sp_losses_record(struct sp_losses *losses, const struct sp_record *record)
     if (record->time_ns > losses->last_time_ns)
         losses->last_time_ns = record->time_ns;
     losses->report->records++;
+    sp_arena_release(&losses->arena);
+    if (record->type == SP_RECORD_DROPPED && !(record->flags & SP_RECORD_CHAINED))
+        dropped(losses, NULL, record);
     if (!is_chained(record))
         return true;
     struct sp_chain *c = chain(losses, &record->account, record->mailbox);
@@ -348,7 +366,6 @@ bool sp_losses_record(struct sp_losses *losses, const struct sp_record *record)
     }
     c->last_lsn = record->lsn;
     struct sp_expunge expunge;
-    sp_arena_release(&losses->arena);
     switch (record->type) {
     case SP_RECORD_MESSAGE:
         message(losses, c, record, broken);
@@ -377,6 +394,9 @@ bool sp_losses_record(struct sp_losses *losses, const struct sp_record *record)
         break;
     case SP_RECORD_MERGE:
         merge(losses, record);
+        break;
+    case SP_RECORD_DROPPED:
+        dropped(losses, c, record);
         break;
     default:
         break;

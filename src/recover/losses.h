@@ -11,7 +11,7 @@
 
 #include "format/segment.h"
 #include "recover/recover.h"
-#include "recover/spans.h"
+#include "format/spans.h"
 
 struct sp_chain {
     struct sp_uuid account;

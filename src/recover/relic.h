@@ -15,8 +15,9 @@
 #define SP_RELIC_FILES_MAX 8U
 
 enum sp_relic_state {
-    SP_RELIC_VOID, /* of an epoch or beyond an end that the log does not count */
-    SP_RELIC_OLD,  /* an older generation of a live segment */
+    SP_RELIC_VOID,    /* of an epoch or beyond an end that the log does not count */
+    SP_RELIC_OLD,     /* an older generation of a live segment */
+    SP_RELIC_RETIRED, /* its records are in a later segment's higher generation */
     SP_RELIC_LIVE,
 };
 

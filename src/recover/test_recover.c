@@ -1,6 +1,6 @@
 #include "recover/place.h"
 #include "recover/recover.h"
-#include "recover/spans.h"
+#include "format/spans.h"
 #include "recover/test_log.h"
 #include "recover/test_world.h"
 

@@ -210,8 +210,8 @@ static enum sp_status each_row(struct sp_apply *apply, struct sp_mailbox *mailbo
 
 /* ---- Message records ---- */
 
-static enum sp_status apply_body(struct sp_apply *apply, const struct sp_record *record,
-                                 const struct sp_place *place)
+enum sp_status sp_apply_body(struct sp_apply *apply, const struct sp_record *record,
+                             const struct sp_place *place)
 {
     struct sp_body_row row;
     memset(&row, 0, sizeof row);
@@ -287,6 +287,11 @@ static enum sp_status apply_message(struct sp_apply *apply, const struct sp_reco
     status = sp_apply_put_mailbox(apply, &mailbox);
     if (status == SP_OK)
         status = sp_apply_raise_account(apply, &account, m.modseq);
+    struct sp_undelete_origin origin;
+    if (status == SP_OK && m.origin == SP_ORIGIN_UNDELETE &&
+        sp_undelete_origin_read(m.origin_id, &origin) == SP_OK)
+        status = sp_apply_let_go(apply, &record->account, origin.mailbox,
+                                 (struct sp_span){origin.uid, origin.uid});
     return status == SP_OK ? touch(apply, &record->account, record->mailbox) : status;
 }
 
@@ -354,6 +359,7 @@ static enum sp_status apply_flags(struct sp_apply *apply, const struct sp_record
 
 struct expunge_context {
     struct sp_apply *apply;
+    const struct sp_record *record;
     struct sp_mailbox *mailbox;
     enum sp_status status;
 };
@@ -372,6 +378,8 @@ static enum row_verdict expunge_row(void *context, struct sp_flag_row *row)
         status = sp_message_read(payload, &c->apply->arena, &m);
         if (status == SP_OK)
             c->mailbox->row.size -= m.size;
+        if (status == SP_OK)
+            status = sp_apply_hold(c->apply, c->record, c->mailbox, row, lsn, payload);
     }
     if (status == SP_OK)
         status = sp_apply_del(c->apply, c->apply->read.index->messages, sp_key_val(&key));
@@ -393,7 +401,7 @@ static enum sp_status apply_expunge(struct sp_apply *apply, const struct sp_reco
         status = open_chain(apply, record, sp_slice(NULL, 0), 0, &account, &mailbox);
     if (status != SP_OK)
         return status;
-    struct expunge_context context = {apply, &mailbox, SP_OK};
+    struct expunge_context context = {apply, record, &mailbox, SP_OK};
     status = each_row(apply, &mailbox, expunge.uids, expunge.modseq, expunge_row, &context);
     if (status == SP_OK)
         status = context.status;
@@ -429,8 +437,11 @@ static enum sp_status apply_catalogue(struct sp_apply *apply, const struct sp_re
     mailbox.row.catalogue_lsn = record->lsn;
     mailbox.row.catalogue_modseq = catalogue.highestmodseq;
     mailbox.row.catalogue_uidnext = catalogue.uidnext;
-    /* It states what the mailbox holds: with a different count something between is lost. */
-    if (mailbox.row.messages != catalogue.messages || mailbox.row.uidnext < catalogue.uidnext) {
+    /* It states what the mailbox holds: with a different count something between is lost, but for
+     * what had been expunged later, and was dropped. */
+    if (catalogue.messages < mailbox.row.messages ||
+        catalogue.messages - mailbox.row.messages > mailbox.row.dropped ||
+        mailbox.row.uidnext < catalogue.uidnext) {
         sp_assert(apply->replay);
         mailbox.row.protected_ |= SP_PROTECTED_BROKEN;
         if (mailbox.row.uidnext < catalogue.uidnext)
@@ -439,6 +450,43 @@ static enum sp_status apply_catalogue(struct sp_apply *apply, const struct sp_re
     status = sp_apply_put_mailbox(apply, &mailbox);
     return status == SP_OK ? sp_apply_raise_account(apply, &account, catalogue.highestmodseq)
                            : status;
+}
+
+/* In a replay: what was dropped of a chain. What an index that stood in the midst of it has seen is
+ * no loss either. */
+static enum sp_status apply_dropped(struct sp_apply *apply, const struct sp_record *record)
+{
+    struct sp_dropped dropped;
+    struct sp_account account;
+    struct sp_mailbox mailbox;
+    if (!(record->flags & SP_RECORD_CHAINED))
+        return SP_OK; /* bodies */
+    enum sp_status status = sp_dropped_read(record->payload, &apply->arena, &dropped);
+    if (status != SP_OK)
+        return status;
+    if (sp_uuid_is_nil(&record->account)) {
+        if (sp_apply_dropped_breaks(&apply->position.volume_tail, record, &dropped))
+            apply->position.list_protected = true;
+        return SP_OK;
+    }
+    status = sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), &account);
+    if (status != SP_OK)
+        return status;
+    if (record->mailbox == 0) {
+        if (sp_apply_dropped_breaks(&account.row.tail, record, &dropped))
+            account.row.protected_ = true;
+        return sp_apply_raise_account(apply, &account, dropped.modseq);
+    }
+    status = sp_apply_need_mailbox(apply, record, sp_slice(NULL, 0), 0, &mailbox);
+    if (status != SP_OK)
+        return status;
+    if (sp_apply_dropped_breaks(&mailbox.row.tail, record, &dropped))
+        mailbox.row.protected_ = true;
+    if (mailbox.row.uidnext < dropped.uidnext)
+        mailbox.row.uidnext = dropped.uidnext;
+    for (uint32_t i = 0; i < dropped.uids.count; i++)
+        mailbox.row.dropped += (uint32_t)(dropped.uids.ptr[i].last - dropped.uids.ptr[i].first + 1);
+    return close_chain(apply, &account, &mailbox, dropped.modseq);
 }
 
 static enum sp_status apply_unprotect(struct sp_apply *apply, const struct sp_record *record)
@@ -493,7 +541,7 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
     status = SP_OK;
     if (record->type == SP_RECORD_MAILBOX_DELETE) {
         struct sp_span all = {1, UINT32_MAX};
-        struct expunge_context context = {apply, &mailbox, SP_OK};
+        struct expunge_context context = {apply, record, &mailbox, SP_OK};
         if (known)
             status = each_row(apply, &mailbox, (struct sp_span_list){&all, 1}, m.modseq,
                               expunge_row, &context);
@@ -578,7 +626,7 @@ enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *r
     switch (record->type) {
     case SP_RECORD_BODY:
     case SP_RECORD_BODY_CHUNK:
-        status = apply_body(apply, record, place);
+        status = sp_apply_body(apply, record, place);
         break;
     case SP_RECORD_MESSAGE:
         status = apply_message(apply, record);
@@ -594,6 +642,9 @@ enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *r
         break;
     case SP_RECORD_UNPROTECT:
         status = apply_unprotect(apply, record);
+        break;
+    case SP_RECORD_DROPPED:
+        status = apply_dropped(apply, record);
         break;
     case SP_RECORD_MAILBOX:
     case SP_RECORD_MAILBOX_RENAME:
@@ -614,6 +665,8 @@ enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *r
     case SP_RECORD_TAILS:
     case SP_RECORD_GUARD:
     case SP_RECORD_MERGE:
+    case SP_RECORD_CLOCK:
+    case SP_RECORD_ERASE:
         status = sp_apply_volume_record(apply, record, place);
         break;
     default:

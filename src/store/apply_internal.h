@@ -2,6 +2,7 @@
  *
  *   apply.c         the transaction; records of mailboxes and accounts
  *   apply_volume.c  records of the volume's own chain
+ *   apply_held.c    what is expunged and held; what compaction and erasure leave behind
  *   apply_rows.c    reading, making up and writing back the rows that records change
  */
 #ifndef SP_STORE_APPLY_INTERNAL_H
@@ -14,6 +15,23 @@ enum sp_status sp_apply_volume_record(struct sp_apply *apply, const struct sp_re
 
 /* guard.c */
 enum sp_status sp_apply_guard(struct sp_apply *apply, const struct sp_record *record) SP_MUST_USE;
+/* Where a body lies. */
+enum sp_status sp_apply_body(struct sp_apply *apply, const struct sp_record *record,
+                             const struct sp_place *place) SP_MUST_USE;
+/* CLOCK, ERASE, and the `retired` of a MANIFEST. */
+enum sp_status sp_apply_clock(struct sp_apply *apply, const struct sp_record *record) SP_MUST_USE;
+enum sp_status sp_apply_erase(struct sp_apply *apply, const struct sp_record *record) SP_MUST_USE;
+enum sp_status sp_apply_retired(struct sp_apply *apply, const struct sp_record *record,
+                                const struct sp_manifest *manifest) SP_MUST_USE;
+/* `expunge` is expunging the message of this row: it is held from here on. */
+enum sp_status sp_apply_hold(struct sp_apply *apply, const struct sp_record *expunge,
+                             const struct sp_mailbox *mailbox, const struct sp_flag_row *row,
+                             uint64_t lsn, struct sp_slice payload) SP_MUST_USE;
+/* Deletes the rows of bodies that were dropped. */
+enum sp_status sp_apply_forget_bodies(struct sp_apply *apply, struct sp_span lsns) SP_MUST_USE;
+/* These are held no longer. */
+enum sp_status sp_apply_let_go(struct sp_apply *apply, const struct sp_uuid *account,
+                               uint32_t mailbox, struct sp_span uids) SP_MUST_USE;
 
 enum sp_status sp_apply_put(struct sp_apply *apply, MDB_dbi table, MDB_val key,
                             MDB_val value) SP_MUST_USE;
@@ -43,6 +61,9 @@ enum sp_status sp_apply_need_mailbox(struct sp_apply *apply, const struct sp_rec
  * are lost (in a replay; live that is a bug). */
 bool sp_apply_chain_broken(const struct sp_apply *apply, uint64_t *tail,
                            const struct sp_record *record);
+/* The same for a record that stands for several. */
+bool sp_apply_dropped_breaks(uint64_t *tail, const struct sp_record *record,
+                             const struct sp_dropped *dropped);
 /* Writes the account back; its MODSEQ never falls behind what was given out. */
 enum sp_status sp_apply_raise_account(struct sp_apply *apply, struct sp_account *account,
                                       uint64_t modseq) SP_MUST_USE;

@@ -51,7 +51,7 @@ static enum sp_status apply_account(struct sp_apply *apply, const struct sp_reco
     const MDB_dbi tables[] = {apply->read.index->mailboxes,  apply->read.index->names,
                               apply->read.index->subscribed, apply->read.index->flags,
                               apply->read.index->messages,   apply->read.index->tombstones,
-                              apply->read.index->accounts};
+                              apply->read.index->held,       apply->read.index->accounts};
     for (size_t i = 0; i < sizeof tables / sizeof *tables && status == SP_OK; i++)
         status = drop_account_entries(apply, tables[i], &a.id);
     return status == SP_OK ? sp_apply_del(apply, apply->read.index->addresses,
@@ -68,7 +68,7 @@ static enum sp_status apply_manifest(struct sp_apply *apply, const struct sp_rec
         apply->position.manifest_segment = place->segment;
         apply->position.manifest_lsn = record->lsn;
     }
-    return status;
+    return status == SP_OK ? sp_apply_retired(apply, record, &manifest) : status;
 }
 
 /* Room for one more. Those of the oldest GAP that is complete make it; without one, protection ends
@@ -257,6 +257,10 @@ enum sp_status sp_apply_volume_record(struct sp_apply *apply, const struct sp_re
         return sp_apply_guard(apply, record);
     case SP_RECORD_MERGE:
         return apply_merge(apply, record);
+    case SP_RECORD_CLOCK:
+        return sp_apply_clock(apply, record);
+    case SP_RECORD_ERASE:
+        return sp_apply_erase(apply, record);
     default:
         status = sp_domain_record_read(record->payload, &domain);
         if (status != SP_OK)

@@ -10,15 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK_EVERY_MS         500U
-#define RETRY_EVERY_MS         2000U /* to begin an epoch, when there is none to write in */
-#define PLANS_MAX_DEFAULT      1024U
-#define BATCH_BYTES_SOFT       (8U << 20) /* no further plan joins a batch that is larger */
-#define PLAN_ARENA_BYTES       (64U << 20)
-#define MANIFEST_SEGMENT_BYTES 80U        /* of a manifest record, at most */
-#define TAILS_BYTES            (1U << 20) /* of one TAILS record, about: of one batch */
-#define CATALOGUE_BYTES        (4U << 20) /* of records between catalogues */
-#define CATALOGUE_IDLE_MS      5000U      /* without a commit, and they are due as well */
+#define CHECK_EVERY_MS    500U
+#define RETRY_EVERY_MS    2000U /* to begin an epoch, when there is none to write in */
+#define PLANS_MAX_DEFAULT 1024U
+#define BATCH_BYTES_SOFT  (8U << 20) /* no further plan joins a batch that is larger */
+#define PLAN_ARENA_BYTES  (64U << 20)
+#define TAILS_BYTES       (1U << 20) /* of one TAILS record, about: of one batch */
+#define CATALOGUE_BYTES   (4U << 20) /* of records between catalogues */
+#define CLOCK_MS          3600000U   /* between CLOCK records */
+#define CLOCK_LEAST_MS    60000U     /* not worth one */
+#define CATALOGUE_IDLE_MS 5000U      /* without a commit, and they are due as well */
 
 struct sp_plan {
     struct sp_volume *volume;
@@ -85,9 +86,9 @@ static enum sp_status chain_tail(struct sp_volume *v, const struct sp_record *re
     return status;
 }
 
-enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type,
-                            const struct sp_uuid *account, uint32_t mailbox,
-                            struct sp_slice payload, uint64_t *ret_lsn)
+static enum sp_status emit(struct sp_plan *plan, enum sp_record_type type, uint8_t flags,
+                           const struct sp_uuid *account, uint32_t mailbox, struct sp_slice payload,
+                           uint64_t *ret_lsn)
 {
     static const struct sp_uuid nil;
     struct sp_volume *v = plan->volume;
@@ -104,7 +105,7 @@ enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type,
     if (payload.len > SP_RECORD_PAYLOAD_MAX)
         return plan->failed = SP_LIMIT;
     if (!sp_record_is_body(type)) {
-        record.flags = SP_RECORD_CHAINED;
+        record.flags = (uint8_t)(SP_RECORD_CHAINED | flags);
         plan->failed = chain_tail(v, &record, &record.previous);
         sp_assert(plan->failed != SP_NOT_FOUND); /* plans emit only for what they have looked up */
         if (plan->failed != SP_OK)
@@ -123,6 +124,20 @@ enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type,
     if (ret_lsn)
         *ret_lsn = record.lsn;
     return SP_OK;
+}
+
+enum sp_status sp_plan_emit(struct sp_plan *plan, enum sp_record_type type,
+                            const struct sp_uuid *account, uint32_t mailbox,
+                            struct sp_slice payload, uint64_t *ret_lsn)
+{
+    return emit(plan, type, 0, account, mailbox, payload, ret_lsn);
+}
+
+/* One on the volume's chain that a reader may skip. */
+static enum sp_status emit_optional(struct sp_plan *plan, enum sp_record_type type,
+                                    struct sp_slice payload)
+{
+    return emit(plan, type, SP_RECORD_OPTIONAL, NULL, 0, payload, NULL);
 }
 
 /* ---- Housekeeping: what is said of the log in the log ----
@@ -251,37 +266,6 @@ static enum sp_status emit_catalogue(struct sp_plan *plan, const struct sp_touch
                         NULL);
 }
 
-static enum sp_status emit_manifest(struct sp_plan *plan)
-{
-    struct sp_volume *v = plan->volume;
-    struct sp_manifest manifest = {.live = v->sealed, .live_count = (uint32_t)v->sealed_count};
-    sp_arena_release(&plan->arena);
-    /* More than go into one record are told of by deltas alone. */
-    if ((v->manifest_deltas >= SP_HOUSEKEEPING_BASE || v->apply.position.manifest_lsn == 0) &&
-        v->segments_count <= SP_RECORD_PAYLOAD_MAX / MANIFEST_SEGMENT_BYTES) {
-        manifest.base = true;
-        manifest.live = sp_arena_array(&plan->arena, v->segments_count, sizeof *manifest.live);
-        if (!manifest.live)
-            return SP_NO_MEMORY;
-        manifest.live_count = 0;
-        for (size_t i = 0; i < v->segments_count; i++) {
-            const struct sp_volume_segment *s = &v->segments[i];
-            if (s->sealed)
-                manifest.live[manifest.live_count++] =
-                    (struct sp_manifest_segment){s->segment,   s->generation, s->data_blocks,
-                                                 s->first_lsn, s->last_lsn,   s->digest};
-        }
-    }
-    struct sp_buf *buf = sp_plan_buf(plan);
-    sp_manifest_write(&manifest, buf);
-    if (sp_buf_failed(buf))
-        return SP_NO_MEMORY;
-    enum sp_status status =
-        sp_plan_emit(plan, SP_RECORD_MANIFEST, NULL, 0, sp_buf_slice(buf), NULL);
-    v->manifest_deltas = manifest.base ? 0 : v->manifest_deltas + 1;
-    return status;
-}
-
 void sp_volume_begin_tails(struct sp_volume *v)
 {
     v->tails_due = true;
@@ -351,16 +335,44 @@ static enum sp_status emit_tails(struct sp_plan *plan, struct sp_uuid *ret_from,
 struct housekeeping {
     struct sp_touched_set *touched; /* NULL: no segment began */
     struct sp_touched_set *recent;  /* NULL: no catalogues */
-    size_t sealed_count;
+    bool manifest;                  /* of so many sealed and retired segments */
+    size_t sealed_count, retired_count;
     uint64_t recent_bytes;
     bool tails, tails_end;
     struct sp_uuid tails_from;
+    bool clock;
+    uint64_t clock_ms; /* the CLOCK tells up to here */
 };
+
+static bool clock_is_due(const struct sp_volume *v, uint64_t every_ms)
+{
+    return v->clock_ms(v->clock_context) - v->clock_said_ms >= every_ms;
+}
 
 static bool housekeeping_is_due(const struct sp_volume *v)
 {
-    return v->housekeeping || v->tails_due ||
+    return v->housekeeping || v->tails_due || v->redirect_due ||
+           v->retired_said < v->retired_count || clock_is_due(v, CLOCK_MS) ||
            (v->catalogues_due && sp_touched_set_count(v->recent));
+}
+
+static enum sp_status emit_clock(struct sp_plan *plan, struct housekeeping *due)
+{
+    const struct sp_volume *v = plan->volume;
+    due->clock_ms = v->clock_ms(v->clock_context);
+    due->clock = true;
+    const struct sp_clock_record clock = {.elapsed_ms = due->clock_ms - v->clock_said_ms};
+    struct sp_buf *buf = sp_plan_buf(plan);
+    sp_clock_record_write(&clock, buf);
+    return emit_optional(plan, SP_RECORD_CLOCK, sp_buf_slice(buf));
+}
+
+static enum sp_status say_manifest(struct sp_plan *plan, struct housekeeping *due)
+{
+    due->manifest = true;
+    due->sealed_count = plan->volume->sealed_count;
+    due->retired_count = plan->volume->retired_count;
+    return sp_manifest_emit(plan->volume, plan);
 }
 
 /* As many as go into one batch; the others are due again with the next, by way of `later`. */
@@ -397,10 +409,9 @@ static enum sp_status say_catalogues(struct sp_plan *plan, struct housekeeping *
     if (!touched)
         return emit_catalogues(plan, due->recent, false, v->recent, &v->catalogues_due);
     due->touched = v->touched;
-    due->sealed_count = v->sealed_count;
     v->touched = touched;
     v->housekeeping = false; /* a segment that begins under way sets it again */
-    enum sp_status status = emit_manifest(plan);
+    enum sp_status status = say_manifest(plan, due);
     return status == SP_OK ? emit_catalogues(plan, due->touched, true, v->touched, &v->housekeeping)
                            : status;
 }
@@ -411,6 +422,11 @@ static enum sp_status housekeeping_begin(struct sp_plan *plan, struct housekeepi
     enum sp_status status = SP_OK;
     if (v->housekeeping || v->catalogues_due)
         status = say_catalogues(plan, due);
+    if (status == SP_OK && !due->manifest && v->retired_said < v->retired_count)
+        status = say_manifest(plan, due);
+    /* With every segment, and every hour: an expunge's age is known that well. */
+    if (status == SP_OK && clock_is_due(v, due->touched || v->stopping ? CLOCK_LEAST_MS : CLOCK_MS))
+        status = emit_clock(plan, due);
     if (status == SP_OK && v->tails_due) {
         due->tails = true;
         status = emit_tails(plan, &due->tails_from, &due->tails_end);
@@ -421,11 +437,18 @@ static enum sp_status housekeeping_begin(struct sp_plan *plan, struct housekeepi
 static void housekeeping_end(struct sp_volume *v, struct housekeeping *due, bool durable)
 {
     if (durable) {
-        if (due->touched) {
+        if (due->manifest) {
+            v->retired_said = due->retired_count;
             v->sealed_count -= due->sealed_count;
             if (v->sealed_count)
                 memmove(v->sealed, v->sealed + due->sealed_count,
                         v->sealed_count * sizeof *v->sealed);
+        }
+        if (due->clock) {
+            pthread_mutex_lock(&v->lock);
+            v->clock_total_ms += due->clock_ms - v->clock_said_ms;
+            v->clock_said_ms = due->clock_ms;
+            pthread_mutex_unlock(&v->lock);
         }
         if (due->tails) {
             v->tails_from = due->tails_from;
@@ -534,11 +557,17 @@ static enum sp_status write_batch(struct sp_volume *v)
     uint32_t count = v->apply.touched_count;
     v->apply.touched = NULL;
     v->apply.position.undecided = false;
-    status = sp_segments_remember(v, false);
+    struct sp_error error;
+    if (v->redirect_due)
+        status = sp_volume_redirect(v, &v->apply, &error);
+    if (status == SP_OK)
+        status = sp_segments_remember(v, false);
     if (status == SP_OK)
         status = sp_apply_commit(&v->apply, &v->end);
     else
         sp_apply_abort(&v->apply);
+    if (status == SP_OK)
+        v->redirect_due = false;
     if (status == SP_OK)
         notify_touched(v, touched, count);
     free(touched);
@@ -595,7 +624,7 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
         else
             begun = true;
     }
-    plan.time_ns = sp_wall_ns();
+    plan.time_ns = sp_volume_wall_ns(v);
     if (plan.time_ns < v->apply.position.time_ns && !SP_BREAK(time_back))
         plan.time_ns = v->apply.position.time_ns;
     struct housekeeping due = {0};
@@ -738,6 +767,7 @@ static bool work(struct sp_volume *v)
     bool tended = sp_task_step(v);
     tended |= sp_merge_step(v, now);
     tended |= sp_tend_step(v, now);
+    tended |= sp_compact_step(v, now);
     struct sp_commit *first = take(v);
     if (!first && (!housekeeping_is_due(v) || !v->writable || v->short_of_space || v->index_failed))
         return tended;
@@ -768,7 +798,8 @@ static void *committer(void *context)
         if (!v->queue_first && !v->task) {
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);
-            until.tv_nsec += (long)sp_tend_wait_ms(v, sp_now_ms(), CHECK_EVERY_MS) * 1000000L;
+            uint64_t ms = sp_tend_wait_ms(v, sp_now_ms(), CHECK_EVERY_MS);
+            until.tv_nsec += (long)sp_compact_wait_ms(v, sp_now_ms(), ms) * 1000000L;
             until.tv_sec += until.tv_nsec / 1000000000L;
             until.tv_nsec %= 1000000000L;
             pthread_cond_timedwait(&v->wake, &v->lock, &until);
@@ -814,6 +845,7 @@ void sp_committer_stop(struct sp_volume *v)
         pthread_mutex_unlock(&v->lock);
         pthread_join(v->thread, NULL);
         v->thread_running = false;
+        sp_compact_stop(v);
     }
     while (v->queue_first)
         run_batch(v, take(v));

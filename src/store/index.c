@@ -77,6 +77,14 @@ struct sp_key sp_key_lsn(uint64_t lsn)
     return key;
 }
 
+struct sp_key sp_key_segment(uint64_t segment, uint32_t generation)
+{
+    struct sp_key key = sp_key_lsn(segment);
+    sp_put_u32be(key.bytes + 8, generation);
+    key.len = 12;
+    return key;
+}
+
 /* ---- Opening ---- */
 
 static int open_tables(struct sp_index *index)
@@ -98,6 +106,9 @@ static int open_tables(struct sp_index *index)
         {"tombstones", &index->tombstones},
         {"segments", &index->segments},
         {"guard", &index->guard},
+        {"held", &index->held},
+        {"retired", &index->retired},
+        {"generations", &index->generations},
     };
     MDB_txn *txn;
     int rc = mdb_txn_begin(index->env, NULL, 0, &txn);
@@ -221,7 +232,7 @@ static int open_env(struct sp_index *index, const char *path, size_t map_bytes)
 {
     int rc = mdb_env_create(&index->env);
     if (!rc)
-        rc = mdb_env_set_maxdbs(index->env, 16);
+        rc = mdb_env_set_maxdbs(index->env, 24);
     if (!rc)
         rc = mdb_env_set_maxreaders(index->env, READERS_MAX);
     if (!rc)
@@ -519,6 +530,48 @@ enum sp_status sp_index_next_subscription(struct sp_read *read, const struct sp_
     if (key.mv_size != 32 || memcmp(key.mv_data, account->bytes, 16) != 0)
         return SP_EOF;
     *path = sp_slice(value.mv_data, value.mv_size);
+    return SP_OK;
+}
+
+enum sp_status sp_index_next_held(struct sp_read *read, const struct sp_uuid *account,
+                                  struct sp_held *held)
+{
+    MDB_val key, value;
+    struct sp_key after = sp_key_u32(account, held->mailbox, held->uid);
+    enum sp_status status = next_entry(read, read->index->held, sp_key_val(&after), &key, &value);
+    if (status != SP_OK)
+        return status;
+    if (key.mv_size != 24 || memcmp(key.mv_data, account->bytes, 16) != 0)
+        return SP_EOF;
+    if (value.mv_size < sizeof held->row)
+        return SP_CORRUPT;
+    memcpy(&held->row, value.mv_data, sizeof held->row);
+    const uint8_t *at = (const uint8_t *)value.mv_data + sizeof held->row;
+    size_t rest = value.mv_size - sizeof held->row;
+    if (rest < (size_t)held->row.path_len + held->row.keywords_len)
+        return SP_CORRUPT;
+    held->mailbox = sp_get_u32be((const uint8_t *)key.mv_data + 16);
+    held->uid = sp_get_u32be((const uint8_t *)key.mv_data + 20);
+    held->path = sp_slice(at, held->row.path_len);
+    held->keywords = sp_slice(at + held->row.path_len, held->row.keywords_len);
+    held->payload =
+        sp_slice_from(sp_slice(at, rest), (size_t)held->row.path_len + held->row.keywords_len);
+    return SP_OK;
+}
+
+enum sp_status sp_index_next_retired(struct sp_read *read, struct sp_retired *retired)
+{
+    MDB_val key, value;
+    struct sp_key after = sp_key_segment(retired->segment, retired->generation);
+    enum sp_status status =
+        next_entry(read, read->index->retired, sp_key_val(&after), &key, &value);
+    if (status != SP_OK)
+        return status;
+    if (key.mv_size != 12 || value.mv_size != sizeof retired->row)
+        return SP_CORRUPT;
+    retired->segment = sp_get_u64be(key.mv_data);
+    retired->generation = sp_get_u32be((const uint8_t *)key.mv_data + 8);
+    memcpy(&retired->row, value.mv_data, sizeof retired->row);
     return SP_OK;
 }
 

@@ -20,6 +20,10 @@
  *   tombstones  account, mailbox, MODSEQ         struct sp_uid_pair, ascending
  *   segments    number                           what a start need not read of it (segments.c)
  *   guard       request, or operation            struct sp_guard_row, subject, who, text
+ *   held        account, mailbox, UID            struct sp_held_row, path, keywords, MESSAGE
+ * payload: of what was expunged, while its record is there retired     segment, generation struct
+ * sp_retired_row generations segment                          generation that the places in bodies
+ * are of, > 0
  *
  * Integers in keys are big-endian, so that they sort. Structs are in the machine's own layout: the
  * index does not move between machines.
@@ -52,6 +56,7 @@ struct sp_position {
     uint64_t time_ns;     /* of the last record */
     uint64_t volume_tail; /* LSN of the last record on the volume's chain */
     uint64_t manifest_segment, manifest_lsn;
+    uint64_t running_ms;    /* that the volume was open, as its CLOCK records say */
     uint8_t list_protected; /* SP_PROTECTED_*: accounts may be missing */
     bool undecided;         /* taken from replicas before an epoch began: it may turn out void */
     bool forks_dropped;     /* one that was not merged had no room: nothing ends by itself */
@@ -93,6 +98,7 @@ struct sp_mailbox_row {
     uint32_t id, uidvalidity, uidnext;
     uint32_t messages, unseen, deleted;
     uint32_t special_use;
+    uint32_t dropped; /* messages that compaction has dropped: a catalogue may still count them */
     uint16_t path_len;
     uint8_t keywords_count;
     uint8_t protected_;    /* SP_PROTECTED_* */
@@ -159,6 +165,40 @@ enum sp_status sp_index_body(struct sp_read *read, uint64_t lsn,
 enum sp_status sp_index_message(struct sp_read *read, const struct sp_uuid *account,
                                 uint32_t mailbox, uint32_t uid, struct sp_slice *ret_payload,
                                 uint64_t *ret_lsn, uint64_t *ret_time_ns) SP_MUST_USE;
+
+/* What was expunged and is still in the log. */
+struct sp_held_row {
+    uint64_t expunge_lsn, expunge_time_ns;
+    uint64_t lsn; /* of its MESSAGE */
+    uint64_t system_flags;
+    uint32_t keywords_len;
+    uint16_t path_len;
+};
+struct sp_held {
+    uint32_t mailbox, uid;
+    struct sp_held_row row;
+    struct sp_slice path;     /* of the mailbox, when it was expunged */
+    struct sp_slice keywords; /* each a byte of length, then so many bytes */
+    struct sp_slice payload;  /* of its MESSAGE */
+};
+/* The next one of the account by mailbox and UID: those in *held are the last one seen (0, 0 to
+ * begin); SP_EOF. */
+enum sp_status sp_index_next_held(struct sp_read *read, const struct sp_uuid *account,
+                                  struct sp_held *held) SP_MUST_USE;
+
+/* A segment that another one replaced; its files wait to be deleted. */
+struct sp_retired_row {
+    uint64_t first_lsn, last_lsn;
+    uint64_t since_lsn, since_ns; /* of the MANIFEST that said so first */
+    uint32_t blocks;
+};
+struct sp_retired {
+    uint64_t segment;
+    uint32_t generation;
+    struct sp_retired_row row;
+};
+/* As sp_index_next_held, by segment and generation. */
+enum sp_status sp_index_next_retired(struct sp_read *read, struct sp_retired *retired) SP_MUST_USE;
 
 /* Walking a mailbox's flags by ascending UID, from `from`. since_modseq > 0 passes over rows of 64
  * with nothing newer at once, and yields only rows with a greater MODSEQ. */

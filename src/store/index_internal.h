@@ -26,7 +26,7 @@ struct sp_index {
     MDB_env *env;
     struct sp_checkpoint *checkpoint;
     MDB_dbi meta, accounts, addresses, domains, mailboxes, names, subscribed, flags, messages,
-        bodies, tombstones, guard, segments;
+        bodies, tombstones, guard, segments, held, retired, generations;
 };
 
 /* account, mailbox, one more number: the keys of mailboxes, flags, messages, tombstones are
@@ -41,6 +41,7 @@ struct sp_key sp_key_u64(const struct sp_uuid *account, uint32_t mailbox, uint64
 /* account and the hash of a path. */
 struct sp_key sp_key_path(const struct sp_uuid *account, struct sp_slice path);
 struct sp_key sp_key_lsn(uint64_t lsn);
+struct sp_key sp_key_segment(uint64_t segment, uint32_t generation);
 
 static inline MDB_val sp_val(const void *ptr, size_t len)
 {

@@ -209,7 +209,7 @@ struct abandoned {
 };
 static struct abandoned *_Atomic abandoned_list;
 
-static void abandon(void *memory)
+void sp_log_abandon(void *memory)
 {
     struct abandoned *entry = malloc(sizeof *entry);
     if (!entry)
@@ -342,6 +342,15 @@ static void set_end(struct sp_volume *v, const struct sp_log_end *end)
     pthread_mutex_unlock(&v->lock);
 }
 
+/* Which segment has the record now: compaction moves it. */
+static uint64_t segment_of(const struct sp_volume *v, uint64_t lsn)
+{
+    for (size_t i = v->segments_count; i-- > 0 && lsn;)
+        if (v->segments[i].first_lsn <= lsn)
+            return v->segments[i].segment;
+    return 0;
+}
+
 static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
                       struct sp_segment_head *head)
 {
@@ -358,7 +367,7 @@ static void fill_head(struct sp_volume *v, uint64_t segment, bool epoch_begins,
         .min_copies = v->min_copies,
         .segment_bytes = v->segment_bytes,
         .previous = v->end,
-        .manifest_segment = v->apply.position.manifest_segment,
+        .manifest_segment = segment_of(v, v->apply.position.manifest_lsn),
         .manifest_lsn = v->apply.position.manifest_lsn,
     };
     uint32_t absent = 0;
@@ -469,7 +478,7 @@ static enum sp_status start_segment(struct sp_volume *v, const struct sp_segment
     if (status == SP_OK)
         status = segment_started(v, head, block);
     if (v->write_abandoned)
-        abandon(block);
+        sp_log_abandon(block);
     else
         free(block);
     if (status != SP_OK)
@@ -498,7 +507,7 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
     status = write_all(v, segment->first_lsn, segment->segment, segment->generation,
                        segment->data_blocks, blocks, count);
     if (v->write_abandoned)
-        abandon(blocks);
+        sp_log_abandon(blocks);
     else
         free(blocks);
     for (uint32_t i = 0; i < v->members_count && status == SP_OK; i++) {
@@ -705,7 +714,7 @@ enum sp_status sp_log_append(struct sp_volume *v, bool *ret_moved)
             void *old = sp_batch_abandon(&v->batch);
             if (!old)
                 return cannot_write(v, "out of memory");
-            abandon(old);
+            sp_log_abandon(old);
         }
         if (status == SP_OK)
             break;

@@ -215,6 +215,53 @@ static enum sp_status check_members(struct sp_volume *v, const struct sp_segment
 
 /* ---- The list of segments, back from the end by what the heads say ---- */
 
+/* Whether the unit's file ends with a trailer of that segment, generation and epoch. */
+static bool read_trailer(const struct sp_volume *v, struct sp_unit *unit,
+                         const struct sp_unit_segment *file, uint64_t epoch_id,
+                         struct sp_trailer *ret_trailer)
+{
+    uint8_t block[SP_BLOCK_BYTES];
+    struct sp_block_header header;
+    return file->blocks &&
+           unit->ops->read(unit, file->segment, file->generation, file->blocks - 1, block, 1,
+                           NULL) == SP_OK &&
+           sp_trailer_read(block, &header, ret_trailer) == SP_OK &&
+           sp_uuid_eq(&header.volume, &v->id) && header.segment == file->segment &&
+           header.generation == file->generation && header.epoch_id == epoch_id;
+}
+
+/* The newest generation of a segment that is whole: a rewritten one counts with its trailer, which
+ * is written when all replicas have verified the rest. The units that are current say so; others
+ * only where those have nothing of the segment. */
+static uint32_t newest_generation(const struct sp_volume *v, const struct sp_listing *listings,
+                                  const struct sp_log_end *end)
+{
+    uint32_t newest = end->generation;
+    bool found = false;
+    for (int current = 1; current >= 0 && !found; current--) {
+        for (uint32_t i = 0; i < v->members_count; i++) {
+            const struct sp_volume_member *m = &v->members[i];
+            struct sp_trailer trailer;
+            const struct sp_unit_segment *last = sp_listing_newest(&listings[i], end->segment);
+            if (!m->unit || !last ||
+                current != (m->state == SP_UNIT_REPLICA && m->from_lsn <= end->lsn))
+                continue;
+            for (size_t k = (size_t)(last - listings[i].list) + 1; k-- > 0;) {
+                const struct sp_unit_segment *file = &listings[i].list[k];
+                if (file->segment != end->segment || file->generation < newest)
+                    break;
+                if (file->generation > end->generation &&
+                    !read_trailer(v, m->unit, file, end->epoch_id, &trailer))
+                    continue;
+                newest = file->generation;
+                found = true;
+                break;
+            }
+        }
+    }
+    return newest;
+}
+
 /* Reads head and trailer of a segment from whichever unit has them. */
 static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listing *listings,
                                       const struct sp_log_end *end, struct sp_volume_segment *ret,
@@ -223,18 +270,12 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
     uint8_t block[SP_BLOCK_BYTES];
     bool have_head = false;
     struct sp_volume_segment s = {.segment = end->segment,
-                                  .generation = end->generation,
+                                  .generation = newest_generation(v, listings, end),
                                   .epoch_id = end->epoch_id,
                                   .data_blocks = end->blocks,
                                   .last_lsn = end->lsn};
     for (uint32_t i = 0; i < v->members_count; i++) {
-        const struct sp_unit_segment *file = sp_listing_newest(&listings[i], end->segment);
-        if (file && file->generation > s.generation)
-            s.generation = file->generation;
-    }
-    for (uint32_t i = 0; i < v->members_count; i++) {
         struct sp_unit *unit = v->members[i].unit;
-        struct sp_block_header header;
         struct sp_trailer trailer;
         const struct sp_unit_segment *file = sp_listing_find(&listings[i], s.segment, s.generation);
         if (!unit || !file || !file->blocks)
@@ -243,14 +284,9 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
             unit->ops->read(unit, s.segment, s.generation, 0, block, 1, NULL) == SP_OK &&
             sp_segment_head_read(block, ret_head) == SP_OK &&
             sp_uuid_eq(&ret_head->volume, &v->id) && ret_head->segment == s.segment &&
-            ret_head->epoch_id == end->epoch_id)
+            ret_head->generation == s.generation && ret_head->epoch_id == end->epoch_id)
             have_head = true;
-        if (!s.sealed &&
-            unit->ops->read(unit, s.segment, s.generation, file->blocks - 1, block, 1, NULL) ==
-                SP_OK &&
-            sp_trailer_read(block, &header, &trailer) == SP_OK &&
-            sp_uuid_eq(&header.volume, &v->id) && header.segment == s.segment &&
-            header.generation == s.generation && header.epoch_id == end->epoch_id &&
+        if (!s.sealed && read_trailer(v, unit, file, end->epoch_id, &trailer) &&
             (s.generation > end->generation || trailer.data_blocks == end->blocks)) {
             s.sealed = true;
             s.digest = trailer.digest;
@@ -469,6 +505,18 @@ static enum sp_status find_log(struct sp_volume *v, struct sp_listing *listings,
     return status;
 }
 
+/* Where the newest manifest is, for the head that begins the epoch: as far as the index knows. */
+static void find_manifest(struct sp_volume *v)
+{
+    struct sp_read read;
+    struct sp_position position;
+    if (sp_read_begin(v->index, &read) != SP_OK)
+        return;
+    if (sp_index_position(&read, &position) == SP_OK && !position.undecided)
+        v->apply.position.manifest_lsn = position.manifest_lsn;
+    sp_read_end(&read);
+}
+
 static enum sp_status begin_writing(struct sp_volume *v, struct sp_error *error)
 {
     size_t old_segments = v->segments_count;
@@ -494,6 +542,22 @@ static enum sp_status begin_writing(struct sp_volume *v, struct sp_error *error)
     return SP_OK;
 }
 
+/* How long the volume was open before. */
+static enum sp_status take_clock(struct sp_volume *v, struct sp_error *error)
+{
+    struct sp_read read;
+    struct sp_position position = {0};
+    enum sp_status status = sp_read_begin(v->index, &read);
+    if (status == SP_OK) {
+        status = sp_index_position(&read, &position);
+        sp_read_end(&read);
+    }
+    if (status != SP_OK && status != SP_NOT_FOUND)
+        return sp_error_set(error, status, "index", "it cannot be read");
+    v->clock_total_ms = position.running_ms;
+    return SP_OK;
+}
+
 static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *config,
                             struct sp_error *error)
 {
@@ -512,13 +576,27 @@ static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *
         status = sp_loss_prepare(v, error);
     if (status == SP_OK && v->loss.pending)
         v->next_lsn = v->loss.gap_lsn;
+    if (status == SP_OK && !index.again)
+        find_manifest(v);
     if (status == SP_OK)
         status = begin_writing(v, error);
     if (status == SP_OK)
         status = sp_volume_roll_index(v, &index, error);
     if (status == SP_OK && v->loss.pending)
         status = sp_committer_write_gap(v, error);
-    return status;
+    return status == SP_OK ? take_clock(v, error) : status;
+}
+
+static uint64_t machine_wall_ns(void *context)
+{
+    (void)context;
+    return sp_wall_ns();
+}
+
+static uint64_t machine_ms(void *context)
+{
+    (void)context;
+    return sp_now_ms();
 }
 
 /* Two units with one id are a unit and a copy of it: neither two copies nor two votes, and nobody
@@ -559,6 +637,13 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
     v->scrub.finished_ms = sp_now_ms();
     v->scrub_max_age_s = config->scrub_max_age_s;
     v->scrub_path = config->scrub_path ? strdup(config->scrub_path) : NULL;
+    v->hold_ms = config->hold_ms;
+    v->compact_below = config->compact_below;
+    v->compact_rate = config->compact_rate;
+    v->wall_ns = config->wall_ns ? config->wall_ns : machine_wall_ns;
+    v->clock_ms = config->running_ms ? config->running_ms : machine_ms;
+    v->clock_context = config->clock_context;
+    v->clock_said_ms = v->clock_ms(v->clock_context);
     v->progress = config->progress;
     v->progress_context = config->progress_context;
     v->next_lsn = 1;
@@ -596,13 +681,16 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
     v->footer = sp_footer_builder_new();
     v->touched = sp_touched_set_new();
     v->recent = sp_touched_set_new();
-    if (!v->footer || !v->touched || !v->recent || !v->scrub_path != !config->scrub_path)
+    v->compactor = sp_compactor_new();
+    if (!v->footer || !v->touched || !v->recent || !v->compactor ||
+        !v->scrub_path != !config->scrub_path)
         return sp_error_set(error, SP_NO_MEMORY, v->name, "out of memory");
     return SP_OK;
 }
 
 static void volume_free(struct sp_volume *v, bool clean)
 {
+    sp_compactor_free(v->compactor); /* while units are open: it tidies up */
     sp_index_close(v->index, clean && !v->index_failed);
     for (uint32_t i = 0; i < v->members_count; i++)
         if (v->members[i].unit)
@@ -610,6 +698,7 @@ static void volume_free(struct sp_volume *v, bool clean)
     sp_footer_builder_free(v->footer);
     sp_touched_set_free(v->touched);
     sp_touched_set_free(v->recent);
+    free(v->retired);
     sp_batch_release(&v->batch);
     free(v->segments);
     free(v->sealed);
@@ -706,6 +795,7 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
     status.blocks_mended = v->blocks_mended;
     status.blocks_unmendable = v->blocks_unmendable;
     status.tended_bytes = v->tended_bytes;
+    sp_compact_status(v, &status);
     pthread_mutex_lock(&v->lock);
     status.end = v->end;
     status.epoch_counter = v->epoch_counter;

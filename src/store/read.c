@@ -69,6 +69,13 @@ static bool find_segment(struct sp_volume *v, const struct sp_place *place,
         *ret = v->segments[low];
         found = true;
     }
+    /* The place was looked up before compaction replaced the segment: the file is still there. */
+    for (size_t i = 0; i < v->retired_count && !found; i++)
+        if (v->retired[i].segment == place->segment &&
+            v->retired[i].generation == place->generation && v->retired[i].data_blocks) {
+            *ret = v->retired[i];
+            found = true;
+        }
     pthread_rwlock_unlock(&v->segments_lock);
     return found;
 }
@@ -111,14 +118,14 @@ static enum sp_status need_block(struct sp_reader *r, const struct sp_volume_seg
     return SP_OK;
 }
 
-/* len bytes of the record's payload from its start: in the window when they lie in one block, else
- * in r->payload. */
+/* len bytes from `skip` bytes behind the record's first: in the window when they lie in one block,
+ * else in r->payload. */
 static enum sp_status gather(struct sp_reader *r, const struct sp_volume_segment *segment,
-                             const struct sp_body_row *row, size_t len, struct sp_slice *ret,
-                             struct sp_error *error)
+                             const struct sp_place *place, size_t skip, size_t len,
+                             struct sp_slice *ret, struct sp_error *error)
 {
-    uint32_t block = row->place.block;
-    size_t offset = (size_t)row->place.offset + SP_RECORD_HEADER_BYTES;
+    uint32_t block = place->block;
+    size_t offset = (size_t)place->offset + skip;
     block += (uint32_t)(offset / SP_BLOCK_PAYLOAD_BYTES);
     offset %= SP_BLOCK_PAYLOAD_BYTES;
     uint32_t wanted =
@@ -190,7 +197,8 @@ enum sp_status sp_reader_body(struct sp_reader *r, const struct sp_body_row *row
     uint64_t some = need < row->payload_bytes - SP_BODY_HEAD_BYTES
                         ? need
                         : row->payload_bytes - SP_BODY_HEAD_BYTES;
-    enum sp_status status = gather(r, &segment, row, SP_BODY_HEAD_BYTES, &payload, error);
+    enum sp_status status = gather(r, &segment, &row->place, SP_RECORD_HEADER_BYTES,
+                                   SP_BODY_HEAD_BYTES, &payload, error);
     if (status == SP_OK)
         status = sp_body_head_read(payload, &head);
     if (status != SP_OK)
@@ -198,8 +206,8 @@ enum sp_status sp_reader_body(struct sp_reader *r, const struct sp_body_row *row
     bool coded = head.codec == SP_CODEC_ZSTD;
     if (need > head.raw_bytes)
         need = head.raw_bytes;
-    status = gather(r, &segment, row, coded ? row->payload_bytes : SP_BODY_HEAD_BYTES + some,
-                    &payload, error);
+    status = gather(r, &segment, &row->place, SP_RECORD_HEADER_BYTES,
+                    coded ? row->payload_bytes : SP_BODY_HEAD_BYTES + some, &payload, error);
     if (status != SP_OK)
         return status;
     payload = sp_slice_from(payload, SP_BODY_HEAD_BYTES);
@@ -215,5 +223,29 @@ enum sp_status sp_reader_body(struct sp_reader *r, const struct sp_body_row *row
     r->last_need = need == head.raw_bytes ? UINT64_MAX : need;
     r->last_bytes = payload;
     *ret_bytes = payload;
+    return SP_OK;
+}
+
+enum sp_status sp_reader_record(struct sp_reader *r, const struct sp_volume_segment *segment,
+                                const struct sp_place *place, uint32_t payload_bytes,
+                                struct sp_record *ret_record, struct sp_error *error)
+{
+    struct sp_slice bytes;
+    struct sp_record record;
+    uint32_t crc;
+    r->last.payload_bytes = 0; /* its bytes are overwritten */
+    enum sp_status status =
+        gather(r, segment, place, 0, (size_t)SP_RECORD_HEADER_BYTES + payload_bytes, &bytes, error);
+    if (status == SP_OK &&
+        (sp_record_read_header(bytes.ptr, &record, &crc) != SP_OK ||
+         record.payload_bytes != payload_bytes ||
+         !sp_record_check(bytes.ptr, sp_slice_from(bytes, SP_RECORD_HEADER_BYTES))))
+        status = sp_error_set(error, SP_CORRUPT, r->volume->name,
+                              "segment %" PRIu64 " block %" PRIu32 ": a record is damaged",
+                              segment->segment, place->block);
+    if (status != SP_OK)
+        return status;
+    record.payload = sp_slice_from(bytes, SP_RECORD_HEADER_BYTES);
+    *ret_record = record;
     return SP_OK;
 }

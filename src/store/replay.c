@@ -249,6 +249,25 @@ static void source_close(struct source *s)
     free(s->blocks);
 }
 
+enum sp_status sp_volume_each_record(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                     enum sp_status (*each)(void *context,
+                                                            const struct sp_record *record,
+                                                            const struct sp_place *place),
+                                     void *context, struct sp_error *error)
+{
+    struct source source;
+    struct sp_record record;
+    struct sp_place place;
+    enum sp_status status = source_open(v, segment, false, &source, error);
+    if (status != SP_OK)
+        return status;
+    while ((status = source_next(&source, &record, &place)) == SP_OK &&
+           (status = each(context, &record, &place)) == SP_OK)
+        continue;
+    source_close(&source);
+    return status == SP_EOF ? SP_OK : status;
+}
+
 /* ---- Into the index ---- */
 
 static enum sp_status replay_segment(struct sp_volume *v, const struct sp_volume_segment *segment,
@@ -268,9 +287,12 @@ static enum sp_status replay_segment(struct sp_volume *v, const struct sp_volume
     source_close(&source);
     bool read = status == SP_EOF;
     v->apply.position.undecided = !v->writable;
-    if (read)
-        status = sp_apply_commit(&v->apply, end);
-    else
+    if (read) {
+        status = segment->first_lsn > after_lsn ? sp_volume_redirected(&v->apply, segment) : SP_OK;
+        if (status == SP_OK)
+            status = sp_apply_commit(&v->apply, end);
+    }
+    if (status != SP_OK)
         sp_apply_abort(&v->apply);
     if (status == SP_OK)
         return SP_OK;
@@ -460,6 +482,8 @@ enum sp_status sp_volume_roll_index(struct sp_volume *v, const struct sp_index_s
 {
     enum sp_status status =
         start->again ? make_again(v, start, error) : replay(v, start->segment, start->lsn, error);
+    if (status == SP_OK && !start->again)
+        status = sp_volume_redirect_now(v, error);
     if (status != SP_OK && !start->again && status != SP_NO_SPACE && status != SP_NO_MEMORY) {
         sp_log(SP_LOG_WARN, "index.damaged", "volume=%s lsn=%" PRIu64 " why=%s", v->name,
                v->end.lsn, SP_LOG_QUOTED(error->why));

@@ -12,6 +12,29 @@
 
 char bench_index_path[64];
 
+static uint64_t bench_wall_ns(void *context)
+{
+    return ((const struct bench *)context)->wall_ns;
+}
+
+static uint64_t bench_ms(void *context)
+{
+    return ((const struct bench *)context)->ms;
+}
+
+bool bench_compact(struct bench *b)
+{
+    struct sp_volume_status status;
+    sp_volume_compact_now(b->volume);
+    do {
+        sp_volume_run_once(b->volume);
+        sp_volume_status(b->volume, &status);
+    } while (status.compact_running && !status.deferring && !sp_sim_crashed(b->world));
+    while (sp_volume_run_once(b->volume)) /* what is to be said of it */
+        continue;
+    return !status.compact_running;
+}
+
 enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct sp_error *error)
 {
     struct sp_volume_config config;
@@ -30,6 +53,13 @@ enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct 
         config.segment_bytes = b->segment_bytes;
     config.scrub_path = b->scrub_path;
     config.scrub_max_age_s = b->scrub_max_age_s;
+    config.hold_ms = b->hold_ms;
+    config.index_rebuild = b->rebuild;
+    if (b->clocked) {
+        config.wall_ns = bench_wall_ns;
+        config.running_ms = bench_ms;
+        config.clock_context = b;
+    }
     b->volume = NULL;
     return sp_volume_open(&config, &b->volume, error);
 }

@@ -18,6 +18,10 @@ struct bench {
     uint64_t reserve_bytes;
     struct model kept; /* for the test */
     bool accept_loss;  /* of the next bench_open */
+    uint64_t hold_ms;
+    bool rebuild; /* the index, at the next opening */
+    bool clocked; /* the volume goes by these clocks, and not by the machine's */
+    uint64_t wall_ns, ms;
 };
 
 extern char bench_index_path[64]; /* set by bench_main */
@@ -32,6 +36,8 @@ enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct 
 void bench_stop(struct bench *b);
 enum sp_status bench_run(struct bench *b, struct step step);
 enum sp_status bench_deliver(struct bench *b);
+/* Has the log compacted, and waits for the end of it; false: it was put off. */
+bool bench_compact(struct bench *b);
 /* An opener for sp_volume_add_unit; context is the bench. */
 enum sp_status bench_open_disk(void *context, const char *name, struct sp_unit **ret_unit,
                                struct sp_error *error);

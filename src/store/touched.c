@@ -79,3 +79,11 @@ const struct sp_touched *sp_touched_set_at(const struct sp_touched_set *set, siz
 {
     return &set->items[i];
 }
+
+size_t sp_touched_set_find(const struct sp_touched_set *set, const struct sp_touched *mailbox)
+{
+    if (!set->count)
+        return SIZE_MAX;
+    uint32_t slot = set->slots[slot_of(set, mailbox)];
+    return slot ? slot - 1 : SIZE_MAX;
+}

@@ -49,6 +49,13 @@ struct sp_volume_config {
     uint64_t scrub_rate; /* likewise; 0: copies are verified when they are read, or asked for */
     uint64_t scrub_max_age_s; /* it is overdue then; 0: never */
     const char *scrub_path;   /* of a small file that keeps its state; NULL: nothing does */
+    uint64_t hold_ms;         /* for so long what was expunged can be brought back; 0: not at all */
+    uint32_t compact_below; /* segments with a smaller share of live bytes are rewritten: percent */
+    uint64_t compact_rate;  /* bytes a second; 0: compaction is done when it is asked for */
+    /* The clocks, for tests; NULL: the machine's. Wall clock; monotonic, since whenever. */
+    uint64_t (*wall_ns)(void *context);
+    uint64_t (*running_ms)(void *context);
+    void *clock_context;
     uint32_t batch_plans_max; /* 0: 1024 */
     uint32_t queue_bytes_max; /* of waiting commits by their weight; 0: 256 MiB */
     const char *index_path;   /* a directory, made when missing */
@@ -200,6 +207,10 @@ struct sp_volume_status {
     uint64_t scrub_max_age_s;   /* 0: it is never overdue */
     bool scrub_overdue;
     uint64_t ejections, recruits;
+    bool compact_running;
+    uint64_t compact_done_segments, compact_total_segments; /* looked at, of the last survey */
+    uint64_t compact_merged, compact_dropped_bytes;         /* segments replaced; since open */
+    uint64_t compact_finished_ns; /* 0: no compaction has been finished since open */
     struct sp_volume_unit_status units[SP_VOLUME_UNITS_MAX];
     uint32_t units_count;
 };
@@ -232,5 +243,35 @@ void sp_volume_scrub_now(struct sp_volume *volume);
 /* The same of one unit's copies. SP_NOT_FOUND; SP_UNAVAILABLE: it is no replica. */
 enum sp_status sp_volume_scrub_unit(struct sp_volume *volume, const char *name,
                                     struct sp_error *error) SP_MUST_USE;
+
+/* ---- Space: compaction, hold, retired segments ---- */
+
+/* Has the log surveyed and what is not live left out, as fast as may be; sp_volume_status tells how
+ * far it is. */
+void sp_volume_compact_now(struct sp_volume *volume);
+/* How long the volume has been open in its life, as its log says: a clock that nobody sets. */
+uint64_t sp_volume_running_ms(struct sp_volume *volume);
+uint64_t sp_volume_wall_ns(const struct sp_volume *volume);
+/* What was expunged up to this LSN is past its hold and may be gone. Only grows. */
+uint64_t sp_volume_horizon_lsn(struct sp_volume *volume);
+
+/* Segments that compaction has replaced, and whose files are still on units. They are no part of
+ * the log any more. Deleting them is for the guard: after `hold`, under its policy. */
+struct sp_retired_segment {
+    uint64_t segment;
+    uint32_t generation;
+    uint32_t units;               /* that have the file */
+    uint64_t bytes;               /* on all of them */
+    uint64_t since_lsn, since_ns; /* of the record that says it is retired */
+    bool past_hold;               /* since then `hold` has passed, as the last survey found */
+};
+/* malloc'ed for the caller. */
+enum sp_status sp_volume_retired(struct sp_volume *volume, struct sp_retired_segment **ret_list,
+                                 size_t *ret_count, struct sp_error *error) SP_MUST_USE;
+/* Reads and verifies what replaced the segment on every replica, and deletes its files on all units
+ * that are here. SP_CONFLICT: a replica does not have the replacement whole (the error says which),
+ * and nothing was deleted. SP_NOT_FOUND: it is not retired. Waits. For the guard alone. */
+enum sp_status sp_volume_delete_retired(struct sp_volume *volume, uint64_t segment,
+                                        uint32_t generation, struct sp_error *error) SP_MUST_USE;
 
 #endif

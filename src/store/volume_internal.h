@@ -20,8 +20,8 @@
  *   guard.c    what was asked of the guard, in the index
  *   accept_loss.c  going on without what is lacking
  *   left.c, merge.c, merge_record.c  reading a history that was left behind, and merging it back
- *
- * Compaction belongs beside these: it reads segments by way of `segments` and read.c.
+ *   compact*.c compaction (compact.h)
+ *   manifest.c which segments live, said in the log
  */
 #ifndef SP_STORE_VOLUME_INTERNAL_H
 #define SP_STORE_VOLUME_INTERNAL_H
@@ -79,6 +79,7 @@ struct sp_volume_segment {
 };
 
 struct sp_touched_set; /* mailboxes, each once */
+struct sp_compactor;
 
 /* Blocks of one unit's copy of a segment that a read found bad. */
 #define SP_REPAIRS_MAX       64U
@@ -208,6 +209,24 @@ struct sp_volume {
 
     _Atomic uint64_t commits, batches, bytes, blocks_bad, blocks_misdirected, ejections, recruits;
     _Atomic uint64_t tended_bytes, blocks_mended, blocks_unmendable, resilvered_bytes;
+    /* Compaction (compact.h): the committer's. */
+    struct sp_compactor *compactor;
+    uint64_t hold_ms, compact_rate;
+    uint32_t compact_below;
+    _Atomic bool compact_wanted;
+    _Atomic uint64_t horizon_lsn;
+    /* Replaced in this life: under segments_lock, since readers may still have places in them. */
+    struct sp_volume_segment *retired;
+    size_t retired_count, retired_capacity;
+    size_t retired_said; /* of these, the manifest says so */
+    bool redirect_due;   /* bodies in the index have places in retired segments */
+
+    /* Clocks. */
+    uint64_t (*wall_ns)(void *context);
+    uint64_t (*clock_ms)(void *context);
+    void *clock_context;
+    uint64_t clock_said_ms;  /* up to when CLOCK records tell */
+    uint64_t clock_total_ms; /* what they come to */
 };
 
 /* ---- log.c ---- */
@@ -232,6 +251,8 @@ void sp_log_suspend(struct sp_volume *v, const struct sp_volume_member *member, 
  * are in the footer. *ret_moved: the batch lies in another place than v->end foretold (an epoch
  * began on the way). SP_UNAVAILABLE, SP_NO_SPACE: nothing happened. */
 enum sp_status sp_log_append(struct sp_volume *v, bool *ret_moved) SP_MUST_USE;
+/* Takes memory over that a stalled unit may still read. */
+void sp_log_abandon(void *memory);
 /* Seals the segment and begins the next when it is full. */
 enum sp_status sp_log_rotate_if_full(struct sp_volume *v) SP_MUST_USE;
 /* Writes the footer that `builder` holds behind the data blocks of a segment, on all replicas;
@@ -420,6 +441,34 @@ void sp_repair_note(struct sp_volume *v, const struct sp_volume_member *member,
 /* Mends one of the places that were noted; false: there are none. */
 bool sp_repair_step(struct sp_volume *v, uint64_t now);
 
+/* ---- manifest.c ---- */
+
+/* Emits what the log says of the segments sealed and retired since it last did, or of all. */
+enum sp_status sp_manifest_emit(struct sp_volume *v, struct sp_plan *plan) SP_MUST_USE;
+
+/* ---- compact.c ---- */
+
+struct sp_compactor *sp_compactor_new(void) SP_MUST_USE;
+void sp_compactor_free(struct sp_compactor *compactor);
+/* Does one slice, if it is due. */
+bool sp_compact_step(struct sp_volume *v, uint64_t now);
+/* Answers those that still wait, when the committer has ended. */
+void sp_compact_stop(struct sp_volume *v);
+/* Until the next slice, at most `most`. */
+uint64_t sp_compact_wait_ms(const struct sp_volume *v, uint64_t now, uint64_t most);
+void sp_compact_status(const struct sp_volume *v, struct sp_volume_status *status);
+
+/* ---- compact_index.c ---- */
+
+/* In a write transaction: the places of bodies that segments of a higher generation hold now. */
+enum sp_status sp_volume_redirect(struct sp_volume *v, struct sp_apply *apply,
+                                  struct sp_error *error) SP_MUST_USE;
+/* The same in a transaction of its own, after the index was brought up to date. */
+enum sp_status sp_volume_redirect_now(struct sp_volume *v, struct sp_error *error) SP_MUST_USE;
+/* All records of the segment have just been applied: there is nothing to redirect. */
+enum sp_status sp_volume_redirected(struct sp_apply *apply,
+                                    const struct sp_volume_segment *segment) SP_MUST_USE;
+
 /* ---- touched.c ---- */
 
 struct sp_touched_set *sp_touched_set_new(void) SP_MUST_USE;
@@ -428,6 +477,8 @@ enum sp_status sp_touched_set_add(struct sp_touched_set *set,
                                   const struct sp_touched *mailbox) SP_MUST_USE;
 size_t sp_touched_set_count(const struct sp_touched_set *set);
 const struct sp_touched *sp_touched_set_at(const struct sp_touched_set *set, size_t i);
+/* Which it is; SIZE_MAX: it is not there. */
+size_t sp_touched_set_find(const struct sp_touched_set *set, const struct sp_touched *mailbox);
 
 /* ---- segments.c ---- */
 
@@ -488,11 +539,26 @@ enum sp_status sp_volume_place_index(struct sp_volume *v, struct sp_index_start 
 /* Brings it to v->end. */
 enum sp_status sp_volume_roll_index(struct sp_volume *v, const struct sp_index_start *start,
                                     struct sp_error *error) SP_MUST_USE;
+/* Calls back with each record of the segment (bodies: their heads alone, when it has a footer),
+ * until one returns something else than SP_OK. */
+enum sp_status sp_volume_each_record(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                     enum sp_status (*each)(void *context,
+                                                            const struct sp_record *record,
+                                                            const struct sp_place *place),
+                                     void *context, struct sp_error *error) SP_MUST_USE;
 /* Feeds a segment's records to the footer builder and the touched set, as if they had just been
  * written. */
 enum sp_status sp_volume_rebuild_footer(struct sp_volume *v,
                                         const struct sp_volume_segment *segment,
                                         struct sp_error *error) SP_MUST_USE;
+
+/* ---- read.c ---- */
+
+/* A whole record out of its segment's data blocks, checked; its payload is valid until the
+ * reader's next call. */
+enum sp_status sp_reader_record(struct sp_reader *reader, const struct sp_volume_segment *segment,
+                                const struct sp_place *place, uint32_t payload_bytes,
+                                struct sp_record *ret_record, struct sp_error *error) SP_MUST_USE;
 
 /* ---- commit.c ---- */
 

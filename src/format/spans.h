@@ -1,6 +1,6 @@
 /* Sets of numbers as sorted runs: UIDs and LSNs come in long ones. */
-#ifndef SP_RECOVER_SPANS_H
-#define SP_RECOVER_SPANS_H
+#ifndef SP_FORMAT_SPANS_H
+#define SP_FORMAT_SPANS_H
 
 #include "format/payload.h"
 

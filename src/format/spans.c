@@ -1,4 +1,4 @@
-#include "recover/spans.h"
+#include "format/spans.h"
 
 #include <stdlib.h>
 
