@@ -183,16 +183,33 @@ def test_erase(new_platform):
     assert account_state(platform, USER) == before
 
 
-def test_raw_recovery_brings_nothing_back(small, tmp_path):
-    """From all that lies on the disks, retired segments included, no expunged message returns."""
+def ruin(platform):
+    """Overwrites a data block of each rewritten segment, on both units."""
+    ruined = 0
+    for unit in ("a", "b"):
+        for path in (platform.folder / unit / "segments").glob("*.seg"):
+            if path.name.split(".")[1] != "0000" and path.stat().st_size > 20 * 4096:
+                with open(path, "r+b") as file:
+                    file.seek(7 * 4096)
+                    file.write(bytes(4096))
+                ruined += 1
+    assert ruined >= 2
+
+
+@pytest.mark.parametrize("ruined", [False, True])
+def test_raw_recovery_brings_nothing_back(small, tmp_path, ruined):
+    """From all that lies on the disks, retired segments included, no expunged message returns; but what is live does,
+    where the only sound copy of it is in a retired segment."""
     imap = small.imap(USER)
     append(imap, 150)
-    expunge(imap, "1:120")
+    expunge(imap, "11:120")
     assert compact(small)["retired_segments"] >= 2
     append(imap, 2)
     imap.logout()
     before = account_state(small, USER)
     small.stop()
+    if ruined:
+        ruin(small)
     out = tmp_path / "out"
     subprocess.run([PROGRAM, "recover", "scan", str(small.folder / "a"), str(small.folder / "b"), "--out", str(out)],
                    check=True, capture_output=True, timeout=120)

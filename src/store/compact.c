@@ -13,8 +13,8 @@
 #define RETRY_MS      600000U         /* after one that was put off */
 #define REST_MS       (6U * 3600000U) /* between two surveys that nobody asked for */
 #define BELOW_PERCENT 60U             /* if the configuration says nothing */
-#define RUN_SEGMENTS  64U             /* at most so many are merged into one */
-#define RUN_RECORDS   (1U << 20)      /* likewise, of records */
+#define RUN_SEGMENTS  16U             /* at most so many are merged into one: planned in one go */
+#define RUN_RECORDS   (1U << 18)      /* likewise, of records */
 #define SMALL_DIVISOR 4U              /* a segment of less than a fourth of the size is small */
 #define SMALL_RUN     4U              /* so many small ones are merged even if all of them lives */
 
