@@ -263,6 +263,7 @@ static void step(struct sp_guard *g, bool last)
 void sp_guard_step(struct sp_guard *g)
 {
     step(g, false);
+    sp_guard_sweep(g, true);
 }
 
 /* ---- Opening ---- */
@@ -273,6 +274,7 @@ static void *serve(void *context)
     pthread_setname_np(pthread_self(), "guard");
     while (!atomic_load(&g->stop)) {
         step(g, false);
+        sp_guard_sweep(g, false);
         sp_guard_sleep(g, STEP_MS);
     }
     return NULL;

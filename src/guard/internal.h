@@ -4,6 +4,7 @@
  *   request.c    records in the log: request, approve, undo, policies, list
  *   check.c      checks in the background
  *   operation.c  the table of operations
+ *   retired.c    deleting what compaction has replaced
  */
 #ifndef SP_GUARD_INTERNAL_H
 #define SP_GUARD_INTERNAL_H
@@ -66,7 +67,7 @@ struct sp_guard {
     pthread_t checker;
     struct sp_guard_waiting waiting[SP_GUARD_PENDING_MAX];
     uint32_t waiting_count;
-    uint64_t stepped_ms;
+    uint64_t stepped_ms, swept_ms;
     bool stopping;
     pthread_t thread;
     bool thread_running;
@@ -101,6 +102,9 @@ uint64_t sp_guard_waits_ms(struct sp_guard *g, const struct sp_guard_row *row,
 
 /* guard.c: if it is due. */
 void sp_guard_carry_out(struct sp_guard *g, const struct sp_uuid *id);
+
+/* retired.c: deletes what may go; `now`: and not only once a minute. */
+void sp_guard_sweep(struct sp_guard *g, bool now);
 
 /* check.c */
 /* A moment, while copies are brought to a unit; false: stopped. */

@@ -113,6 +113,7 @@ enum sp_status sp_apply_erase(struct sp_apply *apply, const struct sp_record *re
     enum sp_status status = sp_erase_read(record->payload, &apply->arena, &erase);
     if (status != SP_OK)
         return status;
+    apply->position.erase_lsn = record->lsn;
     if (erase.uids.count == 0)
         erase.uids = (struct sp_span_list){&all, 1};
     if (erase.mailbox == 0) {

@@ -845,7 +845,8 @@ void sp_committer_stop(struct sp_volume *v)
         pthread_mutex_unlock(&v->lock);
         pthread_join(v->thread, NULL);
         v->thread_running = false;
-        sp_compact_stop(v);
+        while (sp_task_step(v)) /* one that came at the last moment */
+            continue;
     }
     while (v->queue_first)
         run_batch(v, take(v));

@@ -27,18 +27,6 @@ struct sp_compactor {
     bool asked, begun; /* begun: there was one before */
     _Atomic uint64_t done, total, merged, dropped_bytes, finished_ns;
     _Atomic bool running;
-    struct sp_volume_call *calls; /* under the volume's lock */
-};
-
-/* What another thread asks to be done on the committer's. */
-struct sp_volume_call {
-    enum sp_status (*run)(struct sp_volume *v, void *context, struct sp_error *error);
-    void *context;
-    struct sp_error error;
-    enum sp_status status;
-    bool done;
-    pthread_cond_t finished;
-    struct sp_volume_call *next;
 };
 
 struct sp_compactor *sp_compactor_new(void)
@@ -101,6 +89,11 @@ static bool is_candidate(const struct sp_volume *v, const struct sp_survey *surv
     uint32_t below = v->compact_below ? v->compact_below : BELOW_PERCENT;
     if (i + 2 >= sp_survey_segments(survey) || !v->segments[i].sealed ||
         v->segments[i].last_lsn != s->last_lsn)
+        return false;
+    /* Where the log leaps (a loss was accepted, or it was rebuilt), the head tells more than one of
+     * a run could. */
+    if (v->segments[i].previous.segment &&
+        v->segments[i].first_lsn > v->segments[i].previous.lsn + 1)
         return false;
     return is_small(v, s) ||
            s->live_bytes * 100 < (s->live_bytes + s->dead_bytes) * (uint64_t)below;
@@ -294,30 +287,6 @@ static void rewrite(struct sp_volume *v)
         end(v, "put-off", RETRY_MS);
 }
 
-/* Carries out what another thread asked for; false: nothing. */
-static bool answer_call(struct sp_volume *v)
-{
-    pthread_mutex_lock(&v->lock);
-    struct sp_volume_call *call = v->compactor->calls;
-    if (call)
-        v->compactor->calls = call->next;
-    pthread_mutex_unlock(&v->lock);
-    if (!call)
-        return false;
-    call->status = call->run(v, call->context, &call->error);
-    pthread_mutex_lock(&v->lock);
-    call->done = true;
-    pthread_cond_signal(&call->finished);
-    pthread_mutex_unlock(&v->lock);
-    return true;
-}
-
-void sp_compact_stop(struct sp_volume *v)
-{
-    while (answer_call(v))
-        continue;
-}
-
 /* One is under way, and the volume cannot be written to, or is losing units: it begins again
  * later. */
 static bool cannot_go_on(const struct sp_volume *v)
@@ -328,8 +297,6 @@ static bool cannot_go_on(const struct sp_volume *v)
 bool sp_compact_step(struct sp_volume *v, uint64_t now)
 {
     struct sp_compactor *c = v->compactor;
-    if (answer_call(v))
-        return true;
     bool wanted = atomic_load(&v->compact_wanted);
     if (cannot_go_on(v)) {
         if (c->running)
@@ -393,34 +360,6 @@ void sp_volume_compact_now(struct sp_volume *v)
 
 /* ---- Retired segments ---- */
 
-static enum sp_status call(struct sp_volume *v,
-                           enum sp_status (*run)(struct sp_volume *v, void *context,
-                                                 struct sp_error *error),
-                           void *context, struct sp_error *error)
-{
-    struct sp_volume_call call = {.run = run, .context = context};
-    struct sp_volume_call **at = &v->compactor->calls;
-    pthread_cond_init(&call.finished, NULL);
-    pthread_mutex_lock(&v->lock);
-    bool refused = v->stopping;
-    while (*at)
-        at = &(*at)->next;
-    if (!refused)
-        *at = &call;
-    pthread_cond_signal(&v->wake);
-    while (!refused && v->threaded && !call.done)
-        pthread_cond_wait(&call.finished, &v->lock);
-    pthread_mutex_unlock(&v->lock);
-    while (!refused && !v->threaded && !call.done)
-        sp_volume_run_once(v);
-    pthread_cond_destroy(&call.finished);
-    if (refused)
-        return sp_error_set(error, SP_SHUTDOWN, v->name, "the volume is being closed");
-    if (call.status != SP_OK && error)
-        *error = call.error;
-    return call.status;
-}
-
 /* Adds what the unit has of it. */
 static void look_for_file(struct sp_unit *unit, struct sp_retired_segment *r)
 {
@@ -460,11 +399,14 @@ static enum sp_status list_retired(struct sp_volume *v, void *context, struct sp
 {
     struct retired_list *found = context;
     struct sp_retired retired = {0};
+    struct sp_position position = {0};
     struct sp_read read;
     size_t capacity = 0;
     enum sp_status status = sp_read_begin(v->index, &read);
     if (status != SP_OK)
         return sp_error_set(error, status, v->name, "the index cannot be read");
+    if (sp_index_position(&read, &position) != SP_OK)
+        position.erase_lsn = 0;
     while ((status = sp_index_next_retired(&read, &retired)) == SP_OK) {
         if (found->count == capacity) {
             size_t grown_capacity = capacity ? capacity * 2 : 64;
@@ -481,7 +423,9 @@ static enum sp_status list_retired(struct sp_volume *v, void *context, struct sp
             .generation = retired.generation,
             .since_lsn = retired.row.since_lsn,
             .since_ns = retired.row.since_ns,
-            .past_hold = retired.row.since_lsn <= atomic_load(&v->horizon_lsn)};
+            .past_hold = retired.row.since_lsn <= atomic_load(&v->horizon_lsn),
+            .erased = position.erase_lsn > retired.row.last_lsn &&
+                      position.erase_lsn < retired.row.since_lsn};
     }
     sp_read_end(&read);
     if (status != SP_EOF)
@@ -494,7 +438,7 @@ enum sp_status sp_volume_retired(struct sp_volume *v, struct sp_retired_segment 
                                  size_t *ret_count, struct sp_error *error)
 {
     struct retired_list found = {0};
-    enum sp_status status = call(v, list_retired, &found, error);
+    enum sp_status status = sp_task_run(v, list_retired, &found, v->name, error);
     if (status != SP_OK) {
         free(found.list);
         return status;
@@ -597,5 +541,5 @@ enum sp_status sp_volume_delete_retired(struct sp_volume *v, uint64_t segment, u
                                         struct sp_error *error)
 {
     struct deletion d = {segment, generation};
-    return call(v, delete_retired, &d, error);
+    return sp_task_run(v, delete_retired, &d, v->name, error);
 }

@@ -137,6 +137,8 @@ static enum sp_status make_head(struct sp_rewrite *w, struct sp_error *error)
     head.batch = first.batch;
     head.previous = first.previous;
     w->head = head;
+    w->segment.previous = first.previous;
+    w->segment.known = false;
     w->batches_left = next.batch - first.batch;
     w->batch_bytes = w->batches_left ? w->plan.bytes_before / w->batches_left + 1 : 0;
     if (w->batch_bytes < BATCH_BYTES)

@@ -57,6 +57,7 @@ struct sp_position {
     uint64_t volume_tail; /* LSN of the last record on the volume's chain */
     uint64_t manifest_segment, manifest_lsn;
     uint64_t running_ms;    /* that the volume was open, as its CLOCK records say */
+    uint64_t erase_lsn;     /* of the last ERASE; 0: there is none */
     uint8_t list_protected; /* SP_PROTECTED_*: accounts may be missing */
     bool undecided;         /* taken from replicas before an epoch began: it may turn out void */
     bool forks_dropped;     /* one that was not merged had no room: nothing ends by itself */

@@ -264,6 +264,7 @@ struct sp_retired_segment {
     uint64_t bytes;               /* on all of them */
     uint64_t since_lsn, since_ns; /* of the record that says it is retired */
     bool past_hold;               /* since then `hold` has passed, as the last survey found */
+    bool erased;                  /* an erasure came before, and may be why it was retired */
 };
 /* malloc'ed for the caller. */
 enum sp_status sp_volume_retired(struct sp_volume *volume, struct sp_retired_segment **ret_list,

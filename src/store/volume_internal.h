@@ -452,8 +452,6 @@ struct sp_compactor *sp_compactor_new(void) SP_MUST_USE;
 void sp_compactor_free(struct sp_compactor *compactor);
 /* Does one slice, if it is due. */
 bool sp_compact_step(struct sp_volume *v, uint64_t now);
-/* Answers those that still wait, when the committer has ended. */
-void sp_compact_stop(struct sp_volume *v);
 /* Until the next slice, at most `most`. */
 uint64_t sp_compact_wait_ms(const struct sp_volume *v, uint64_t now, uint64_t most);
 void sp_compact_status(const struct sp_volume *v, struct sp_volume_status *status);
