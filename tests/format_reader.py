@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """An independent reader of Sternpost's log, written from docs/format.md alone.
 
-    format_reader.py SEGMENT-FILE ...
+    format_reader.py SEGMENT-FILE|SIDECAR-FILE ...
 
 prints what it finds in each segment file as lines of JSON: the head, every record, the trailer, and how far the segment
 is sound. It shares no code with the program, uses the standard library (and libzstd through ctypes), and is not fast.
@@ -533,6 +533,135 @@ class Segment:
         return blake2b(b"".join(b.data[:HEADER] for b in self.blocks[:count]))
 
 
+# ---- Parity (section 16) ----
+
+
+def gf_table(factor):
+    """What multiplying by factor makes of each byte."""
+    table = []
+    for value in range(256):
+        product, a, b = 0, factor, value
+        while b:
+            product ^= a if b & 1 else 0
+            a, b = a << 1 ^ (0x11D if a & 0x80 else 0), b >> 1
+        table.append(product)
+    return bytes(table)
+
+
+GF = [gf_table(factor) for factor in range(256)]
+INVERSE = [0] + [GF[value].index(1) for value in range(1, 256)]
+CODED = ((5, 8), (48, 66), (72, 80), (92, BLOCK))
+
+
+def coded(data):
+    out = bytearray(BLOCK)
+    for begin, end in CODED:
+        out[begin:end] = data[begin:end]
+    return bytes(out)
+
+
+def gf_sum(terms):
+    """The sum of (factor, bytes)."""
+    total = 0
+    for factor, data in terms:
+        total ^= int.from_bytes(data.translate(GF[factor]), "little")
+    return total.to_bytes(BLOCK, "little")
+
+
+def gf_invert(matrix):
+    """Gauss and Jordan."""
+    size = len(matrix)
+    rows = [list(row) + [int(i == k) for k in range(size)] for i, row in enumerate(matrix)]
+    for i in range(size):
+        pivot = next(k for k in range(i, size) if rows[k][i])
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        scale = GF[INVERSE[rows[i][i]]]
+        rows[i] = [scale[value] for value in rows[i]]
+        for k in range(size):
+            factor = GF[rows[k][i]] if k != i else None
+            if factor:
+                rows[k] = [value ^ factor[mine] for value, mine in zip(rows[k], rows[i])]
+    return [row[size:] for row in rows]
+
+
+class ParityBlock:
+    def __init__(self, data):
+        self.data = data
+        magic, self.version = struct.unpack("<4sB", data[:5])
+        self.place = struct.unpack("<16sQQI", data[8:44])  # volume, epoch_id, segment, generation
+        self.index, = struct.unpack("<I", data[44:48])
+        self.k, self.m, self.epoch_counter = struct.unpack("<BBI", data[66:72])
+        self.blocks, self.data_blocks, crc = struct.unpack("<III", data[80:92])
+        self.columns = -(-self.blocks // self.k) if self.k else 0
+        self.valid = (
+            magic == b"SPP1"
+            and crc == crc32c(data[:88] + bytes(4) + data[92:])
+            and self.version == 1
+            and self.place[2] != 0
+            and 1 <= self.k <= 128
+            and 1 <= self.m <= 32
+            and 1 <= self.data_blocks <= self.blocks <= 1 << 26
+            and self.index < self.m * self.columns
+        )
+        self.shape = (self.place, self.k, self.m, self.blocks, self.data_blocks, self.epoch_counter)
+
+
+class Sidecar:
+    """blocks[i] is None where a parity block is not valid or not in its place."""
+
+    def __init__(self, data):
+        every = [ParityBlock(data[at : at + BLOCK]) for at in range(0, len(data) - BLOCK + 1, BLOCK)]
+        first = next((b for b in every if b.valid), None)
+        if first is None:
+            raise Malformed("there is no valid parity block")
+        self.id, self.length = first, len(every)
+        self.blocks = [b if b.valid and b.shape == first.shape and b.index == i else None for i, b in enumerate(every)]
+
+    def factor(self, parity_row, row):
+        return INVERSE[self.id.k + parity_row ^ row]
+
+    def rows(self, column):
+        """(row, index) of the segment's blocks in the column."""
+        return [(row, row * self.id.columns + column) for row in range(self.id.k)
+                if row * self.id.columns + column < self.id.blocks]
+
+    def expected(self, segment, index):
+        """The coded bytes that the parity block has if the segment's are right."""
+        row, column = divmod(index, self.id.columns)
+        return gf_sum((self.factor(row, r), coded(segment[i])) for r, i in self.rows(column))
+
+    def rebuild(self, segment, column):
+        """{index: bytes} of what is lost of the column (None in segment), or None: there is too little left."""
+        lost = [(r, i) for r, i in self.rows(column) if segment[i] is None]
+        sound = [(r, coded(segment[i])) for r, i in self.rows(column) if segment[i] is not None]
+        parity = [(p, self.blocks[p * self.id.columns + column]) for p in range(self.id.m)]
+        parity = [(p, coded(block.data)) for p, block in parity if block][: len(lost)]
+        if len(parity) < len(lost):
+            return None
+        inverse = gf_invert([[self.factor(p, r) for r, _ in lost] for p, _ in parity])
+        rests = [gf_sum([(1, data)] + [(self.factor(p, r), block) for r, block in sound]) for p, data in parity]
+        found = {}
+        for (_, index), line in zip(lost, inverse):
+            data = bytearray(gf_sum(zip(line, rests)))
+            data[:5] = b"SPB1\x01"
+            data[8:48] = struct.pack("<16sQQII", *self.id.place, index)
+            data[68:72] = struct.pack("<I", self.id.epoch_counter)
+            block = Block(bytes(data))
+            if not block.valid or (block.flags & FOOTER != 0) != (index >= self.id.data_blocks):
+                raise Malformed("what was rebuilt is no block")
+            found[index] = block.data
+        return found
+
+
+def dump_sidecar(data):
+    sidecar = Sidecar(data)
+    first = sidecar.id
+    yield {"kind": "sidecar", "segment": first.place[2], "generation": first.place[3], "epoch_id": hex64(first.place[1]),
+           "epoch_counter": first.epoch_counter, "data_rows": first.k, "parity_rows": first.m, "blocks": first.blocks,
+           "data_blocks": first.data_blocks, "sound": sum(b is not None for b in sidecar.blocks),
+           "length": first.m * first.columns}
+
+
 def read_vote(data):
     """Section 11."""
     c = Cursor(data)
@@ -547,7 +676,11 @@ def read_vote(data):
 
 def dump(path):
     with open(path, "rb") as file:
-        segment = Segment(file.read())
+        data = file.read()
+    if path.endswith(".par"):
+        yield from dump_sidecar(data)
+        return
+    segment = Segment(data)
     head, foot = segment.head(), segment.trailer()
     if head:
         yield head

@@ -46,6 +46,7 @@ enum kind {
     DURATION_S,  /* uint64_t */
     YES_NO,
     UNIT_KIND,
+    PARITY,
     ROLE,
     UUID,  /* struct sp_uuid; the flag that it is there is set by name */
     WORDS, /* kept as text for the checks at the end */
@@ -97,6 +98,7 @@ static const struct key keys[] = {
     {IN_UNIT, "path", PATH, UNIT(path), 0, 0},
     {IN_UNIT, "role", ROLE, UNIT(role), 0, 0},
     {IN_UNIT, "id", UUID, UNIT(id), 0, 0},
+    {IN_UNIT, "parity", PARITY, UNIT(parity), 0, 0},
     {IN_VOLUME, "units", WORDS, 0, 0, 0},
     {IN_VOLUME, "min_copies", COUNT, VOLUME(min_copies), 1, SP_CONFIG_UNITS_MAX},
     {IN_VOLUME, "id", UUID, VOLUME(id), 0, 0},
@@ -398,6 +400,19 @@ static void id_set(struct parser *p, const struct key *key, struct sp_slice valu
     }
 }
 
+static void parity_set(struct parser *p, const struct key *key, struct sp_slice value)
+{
+    struct sp_parity_shape parity;
+    enum sp_status status = sp_config_parity(value, &parity);
+    if (status)
+        fail(p, SP_INVALID, key->name,
+             status == SP_LIMIT ? "out of range: it may be 1+1 to 128+32" : "not a parity",
+             "write data rows + parity rows: 16+2, with which 2/18 of a segment may be lost; or "
+             "off");
+    else
+        p->unit->parity = parity;
+}
+
 static void word_set(struct parser *p, const struct key *key, struct sp_slice value, void *at)
 {
     static const char *const yes_no[] = {"no", "yes", NULL};
@@ -476,6 +491,9 @@ static void key_set(struct parser *p, const struct key *key, struct sp_slice val
         return;
     case UUID:
         id_set(p, key, value);
+        return;
+    case PARITY:
+        parity_set(p, key, value);
         return;
     case WORDS:
         p->volume_units = sp_arena_copy(&p->config->arena, value);

@@ -13,7 +13,7 @@
  *     [limits]       message_bytes_max, connections, connections_per_peer, incoming_bodies,
  *                    workers, hash_threads
  *     [guard]        cooling_off, approvers, approvals
- *     [unit NAME]    kind, path, role, id
+ *     [unit NAME]    kind, path, role, id, parity
  *     [volume NAME]  units, min_copies, id, degraded, segment_size, reserve, unit_timeout,
  *                    resilver_rate, scrub_rate, scrub_max_age, hold, compact_below,
  *                    compact_rate, allow_shared_domain
@@ -29,6 +29,7 @@
 
 #include "base/arena.h"
 #include "base/uuid.h"
+#include "format/parity.h"
 
 #define SP_CONFIG_FILE_MAX      1048576U
 #define SP_CONFIG_LISTENERS_MAX 64U
@@ -66,9 +67,10 @@ struct sp_config_unit {
     const char *path; /* absolute */
     enum sp_config_role role;
     bool has_id;
-    struct sp_uuid id; /* what unit.id must say */
-    unsigned line;     /* of its section */
-    bool used;         /* by a volume */
+    struct sp_uuid id;             /* what unit.id must say */
+    struct sp_parity_shape parity; /* of its sidecars; data_rows 0: it has none */
+    unsigned line;                 /* of its section */
+    bool used;                     /* by a volume */
 };
 
 struct sp_config_volume {
@@ -142,7 +144,9 @@ void sp_config_release(struct sp_config *config);
 enum sp_status sp_config_find(const char *given, const char **ret_path,
                               struct sp_error *error) SP_MUST_USE;
 
-/* Values, as the file writes them; for tests and for options of commands. SP_INVALID, SP_LIMIT. */
+/* Values, as the file writes them; for tests and for options of commands. SP_INVALID, SP_LIMIT. A
+ * parity is "16+2" or "off". */
+enum sp_status sp_config_parity(struct sp_slice text, struct sp_parity_shape *ret) SP_MUST_USE;
 enum sp_status sp_config_size(struct sp_slice text, uint64_t *ret_bytes) SP_MUST_USE;
 enum sp_status sp_config_duration_ms(struct sp_slice text, uint64_t *ret_ms) SP_MUST_USE;
 

@@ -65,6 +65,30 @@ enum sp_status sp_config_duration_ms(struct sp_slice text, uint64_t *ret_ms)
     return status;
 }
 
+enum sp_status sp_config_parity(struct sp_slice text, struct sp_parity_shape *ret)
+{
+    uint64_t data_rows, parity_rows;
+    size_t plus = sp_slice_find(text, '+');
+    if (sp_slice_eq(text, SP_S("off"))) {
+        *ret = (struct sp_parity_shape){0};
+        return SP_OK;
+    }
+    if (plus == SIZE_MAX)
+        return SP_INVALID;
+    enum sp_status status =
+        sp_slice_u64(sp_slice_trim(sp_slice_sub(text, 0, plus)), UINT64_MAX, &data_rows);
+    if (!status)
+        status =
+            sp_slice_u64(sp_slice_trim(sp_slice_from(text, plus + 1)), UINT64_MAX, &parity_rows);
+    if (status)
+        return status;
+    if (!data_rows || data_rows > SP_PARITY_DATA_MAX || !parity_rows ||
+        parity_rows > SP_PARITY_ROWS_MAX)
+        return SP_LIMIT;
+    *ret = (struct sp_parity_shape){(uint8_t)data_rows, (uint8_t)parity_rows};
+    return SP_OK;
+}
+
 bool sp_config_name_ok(struct sp_slice name)
 {
     if (name.len == 0 || name.len > SP_CONFIG_NAME_MAX || name.ptr[0] == '-')

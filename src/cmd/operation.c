@@ -51,6 +51,11 @@ json_t *sp_status_unit(const struct sp_config *config, const struct sp_volume_un
     }
     if (unit->lacks_segments)
         json_object_set_new(row, "lacks_segments", json_integer(unit->lacks_segments));
+    if (unit->parity.data_rows) {
+        json_object_set_new(
+            row, "parity", json_sprintf("%u+%u", unit->parity.data_rows, unit->parity.parity_rows));
+        json_object_set_new(row, "lacks_parity", json_integer(unit->lacks_parity));
+    }
     if (unit->sole_lsn) {
         json_object_set_new(row, "sole_lsn", json_integer((json_int_t)unit->sole_lsn));
         json_object_set_new(row, "why",
@@ -213,6 +218,9 @@ static enum sp_status volume_status(struct sp_platform *platform, const json_t *
     json_object_set_new(result, "blocks_unmendable",
                         json_integer((json_int_t)status.blocks_unmendable));
     json_object_set_new(result, "tended_bytes", json_integer((json_int_t)status.tended_bytes));
+    json_object_set_new(result, "blocks_rebuilt", json_integer((json_int_t)status.blocks_rebuilt));
+    json_object_set_new(result, "parity_written", json_integer((json_int_t)status.parity_written));
+    json_object_set_new(result, "parity_mended", json_integer((json_int_t)status.parity_mended));
     json_object_set_new(result, "scrub", scrub_json(&status));
     sp_status_volume_json(result, &status);
     *ret_result = result;

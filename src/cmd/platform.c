@@ -115,6 +115,7 @@ static enum sp_status open_unit(const char *volume, const struct sp_config_unit 
     snprintf(ret->name, sizeof ret->name, "%s", unit->name);
     ret->spare = unit->role == SP_ROLE_SPARE;
     ret->witness = unit->role == SP_ROLE_WITNESS;
+    ret->parity = unit->parity;
     enum sp_status status = sp_unit_dir_open(
         unit->path, unit->name, unit->has_id ? &unit->id : NULL, &ret->unit, &ret->why);
     if (status == SP_OK)

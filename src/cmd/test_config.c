@@ -50,6 +50,7 @@ static void test_whole(void **state)
                                "kind = dir\n"
                                "path = a\n"
                                "id = 4d1c4f3e-1111-4222-8333-444455556666\n"
+                               "parity = 16+2\n"
                                "[unit b]\n"
                                "path = /srv/b\n"
                                "role = replica\n"
@@ -95,6 +96,8 @@ static void test_whole(void **state)
     assert_string_equal(config.units[0].path, "/x/a");
     assert_true(config.units[0].has_id && !config.units[1].has_id);
     assert_int_equal(config.units[2].role, SP_ROLE_SPARE);
+    assert_true(config.units[0].parity.data_rows == 16 && config.units[0].parity.parity_rows == 2);
+    assert_int_equal(config.units[1].parity.data_rows, 0);
     assert_int_equal(config.units[3].role, SP_ROLE_WITNESS);
     assert_int_equal(config.volume.units_count, 4);
     assert_ptr_equal(config.volume.units[1], &config.units[1]);
@@ -215,7 +218,7 @@ static const struct {
      "/x/sternpost.conf:2: [server] hostname: no value: write one after the =, or remove "
      "the line"},
     {"[unit a]\nsmtp = 1\n",
-     "/x/sternpost.conf:2: [unit a] smtp: unknown key: it may be kind, path, role or id"},
+     "/x/sternpost.conf:2: [unit a] smtp: unknown key: it may be kind, path, role, id or parity"},
     /* Values. */
     {"[server]\nhostname = -x-\n",
      "/x/sternpost.conf:2: [server] hostname: not a host name: write the name other "
@@ -253,6 +256,20 @@ static const struct {
     {"[unit a]\nid = 1\n",
      "/x/sternpost.conf:2: [unit a] id: not a UUID: write what unit.id says, or leave the line "
      "out"},
+    {"[unit a]\nparity = 2\n", "/x/sternpost.conf:2: [unit a] parity: not a parity: write data "
+                               "rows + parity rows: 16+2, with "
+                               "which 2/18 of a segment may be lost; or off"},
+    {"[unit a]\nparity = 16+x\n", "/x/sternpost.conf:2: [unit a] parity: not a parity: write data "
+                                  "rows + parity rows: 16+2, with "
+                                  "which 2/18 of a segment may be lost; or off"},
+    {"[unit a]\nparity = 129+2\n",
+     "/x/sternpost.conf:2: [unit a] parity: out of range: it may be 1+1 to 128+32: write data rows "
+     "+ "
+     "parity rows: 16+2, with which 2/18 of a segment may be lost; or off"},
+    {"[unit a]\nparity = 16+0\n",
+     "/x/sternpost.conf:2: [unit a] parity: out of range: it may be 1+1 to 128+32: write data rows "
+     "+ "
+     "parity rows: 16+2, with which 2/18 of a segment may be lost; or off"},
     {"[volume a]\nid = 1\n",
      "/x/sternpost.conf:2: [volume a] id: not a UUID: write what `sternpost volume list` "
      "shows, or leave the line out"},

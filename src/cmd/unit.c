@@ -53,6 +53,10 @@ json_t *sp_unit_at_rest(const struct sp_config *config, const struct sp_config_u
     json_t *row =
         json_pack("{s:s,s:s,s:s,s:s}", "name", configured->name, "volume", config->volume.name,
                   "role", role_names[configured->role], "path", configured->path);
+    if (row && configured->parity.data_rows)
+        json_object_set_new(
+            row, "parity",
+            json_sprintf("%u+%u", configured->parity.data_rows, configured->parity.parity_rows));
     enum sp_status status =
         sp_unit_dir_open(configured->path, configured->name,
                          configured->has_id ? &configured->id : NULL, &unit, &error);

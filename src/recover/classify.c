@@ -1,18 +1,34 @@
 #include "recover/classify.h"
 
+static enum sp_status look(struct sp_classifier *classifier, const uint8_t *bytes)
+{
+    struct sp_block_header header;
+    struct sp_parity_header parity;
+    enum sp_status status = sp_block_read(bytes, &header);
+    if (status == SP_OK) {
+        classifier->blocks++;
+        classifier->each(classifier->context, bytes, &header);
+    }
+    if (status != SP_NOT_FOUND)
+        return status;
+    status = sp_parity_block_read(bytes, &parity);
+    if (status == SP_OK) {
+        classifier->parity_blocks++;
+        classifier->parity(classifier->context, bytes, &parity);
+    }
+    return status;
+}
+
 size_t sp_classify(struct sp_classifier *classifier, const uint8_t *bytes, size_t len)
 {
     size_t at = 0;
     for (;;) {
-        struct sp_block_header header;
         while (at + 4 <= len && !sp_has_magic(bytes + at))
             at += SP_SECTOR_BYTES;
         if (at + SP_BLOCK_BYTES > len)
             return at < len ? at : len;
-        switch (sp_block_read(bytes + at, &header)) {
+        switch (look(classifier, bytes + at)) {
         case SP_OK:
-            classifier->blocks++;
-            classifier->each(classifier->context, bytes + at, &header);
             at += SP_BLOCK_BYTES;
             continue;
         case SP_UNSUPPORTED:

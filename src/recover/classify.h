@@ -8,20 +8,22 @@
 #ifndef SP_RECOVER_CLASSIFY_H
 #define SP_RECOVER_CLASSIFY_H
 
-#include "format/block.h"
+#include "format/parity.h"
 
 #define SP_SECTOR_BYTES 512U
 
 struct sp_classifier {
     /* A valid block; the pointer is into the bytes. */
     void (*each)(void *context, const uint8_t *block, const struct sp_block_header *header);
+    /* A valid parity block, likewise. */
+    void (*parity)(void *context, const uint8_t *block, const struct sp_parity_header *header);
     void *context;
-    uint64_t blocks, bad, later;
+    uint64_t blocks, parity_blocks, bad, later;
 };
 
 static inline bool sp_has_magic(const uint8_t *bytes)
 {
-    return memcmp(bytes, SP_BLOCK_MAGIC, 4) == 0;
+    return memcmp(bytes, SP_BLOCK_MAGIC, 4) == 0 || memcmp(bytes, SP_PARITY_MAGIC, 4) == 0;
 }
 /* Whether a block might begin anywhere in bytes. */
 bool sp_any_magic(const uint8_t *bytes, size_t len);

@@ -4,6 +4,7 @@
  * every valid block at any 512-byte boundary, and puts each into its place in sparse files:
  *
  *   OUT/volume-UUID/SSSSSSSSSSSSSSSS.GGGGGGGG.seg       hexadecimal segment and generation
+ *   OUT/volume-UUID/SSSSSSSSSSSSSSSS.GGGGGGGG.*.par     parity blocks (recover/sidecar.h)
  *   OUT/volume-UUID/SSSSSSSSSSSSSSSS.GGGGGGGG.NN.alt    other blocks that claim the same places
  * (void tails, forgeries) OUT/scan.json                                      what was read and
  * found
@@ -49,7 +50,8 @@ struct sp_recover_scan_options {
 struct sp_recover_source {
     char *path;
     uint64_t size_bytes, read_bytes;
-    uint64_t blocks;       /* valid blocks found in it */
+    uint64_t blocks; /* valid blocks found in it */
+    uint64_t parity_blocks;
     uint64_t bad_blocks;   /* the magic was there, the rest did not check */
     uint64_t later_blocks; /* of a later format version: left alone */
     uint64_t unread_bytes; /* read errors */
@@ -78,6 +80,7 @@ struct sp_recover_scan_report {
     uint32_t segments_count;
     uint32_t volumes_count;
     uint64_t read_bytes, blocks, bad_blocks, twins, conflicts, dropped;
+    uint64_t parity_blocks, rebuilt; /* blocks found nowhere, and rebuilt from parity */
     double seconds;
 };
 

@@ -60,10 +60,11 @@ json_t *sp_recover_scan_report_json(const struct sp_recover_scan_report *report)
         const struct sp_recover_source *s = &report->sources[i];
         json_array_append_new(
             sources,
-            json_pack("{so,so,so,so,so,so,so,so,so}", "path", words(s->path), "size_bytes",
+            json_pack("{so,so,so,so,so,so,so,so,so,so}", "path", words(s->path), "size_bytes",
                       number(s->size_bytes), "read_bytes", number(s->read_bytes), "blocks",
-                      number(s->blocks), "bad_blocks", number(s->bad_blocks), "later_blocks",
-                      number(s->later_blocks), "unread_bytes", number(s->unread_bytes), "unread",
+                      number(s->blocks), "parity_blocks", number(s->parity_blocks), "bad_blocks",
+                      number(s->bad_blocks), "later_blocks", number(s->later_blocks),
+                      "unread_bytes", number(s->unread_bytes), "unread",
                       spans((struct sp_span_list){s->bad, s->bad_count}), "note",
                       words(s->note[0] ? s->note : NULL)));
     }
@@ -77,11 +78,13 @@ json_t *sp_recover_scan_report_json(const struct sp_recover_scan_report *report)
                                 number(s->blocks), "end", number(s->end), "twins", number(s->twins),
                                 "conflicts", number(s->conflicts), "holes", spans(s->holes)));
     }
-    return json_pack("{so,so,so,so,so,so,so,sf,so,so}", "volumes", number(report->volumes_count),
-                     "read_bytes", number(report->read_bytes), "blocks", number(report->blocks),
-                     "bad_blocks", number(report->bad_blocks), "twins", number(report->twins),
-                     "conflicts", number(report->conflicts), "dropped", number(report->dropped),
-                     "seconds", report->seconds, "sources", sources, "segments", segments);
+    return json_pack("{so,so,so,so,so,so,so,so,so,sf,so,so}", "volumes",
+                     number(report->volumes_count), "parity_blocks", number(report->parity_blocks),
+                     "rebuilt", number(report->rebuilt), "read_bytes", number(report->read_bytes),
+                     "blocks", number(report->blocks), "bad_blocks", number(report->bad_blocks),
+                     "twins", number(report->twins), "conflicts", number(report->conflicts),
+                     "dropped", number(report->dropped), "seconds", report->seconds, "sources",
+                     sources, "segments", segments);
 }
 
 static void print_plural(FILE *file, uint64_t count, const char *one, const char *many)
@@ -93,10 +96,13 @@ void sp_recover_scan_report_print(const struct sp_recover_scan_report *report, F
 {
     for (uint32_t i = 0; i < report->sources_count; i++) {
         const struct sp_recover_source *s = &report->sources[i];
-        if (!s->blocks && !s->bad_blocks && !s->unread_bytes && !s->later_blocks && !s->note[0])
+        if (!s->blocks && !s->parity_blocks && !s->bad_blocks && !s->unread_bytes &&
+            !s->later_blocks && !s->note[0])
             continue;
         fprintf(file, "%s: ", s->path);
         print_plural(file, s->blocks, "block", "blocks");
+        if (s->parity_blocks)
+            fprintf(file, ", %" PRIu64 " of parity", s->parity_blocks);
         if (s->bad_blocks)
             fprintf(file, ", %" PRIu64 " damaged", s->bad_blocks);
         if (s->later_blocks)
@@ -135,6 +141,9 @@ void sp_recover_scan_report_print(const struct sp_recover_scan_report *report, F
     print_plural(file, report->blocks, "block", "blocks");
     fprintf(file, " (%" PRIu64 " of them twice or more), %" PRIu64 " damaged.\n", report->twins,
             report->bad_blocks);
+    if (report->rebuilt)
+        fprintf(file, "%" PRIu64 " blocks that were found nowhere are rebuilt from parity.\n",
+                report->rebuilt);
     if (report->dropped)
         fprintf(file,
                 "%" PRIu64 " blocks were not kept: too many different ones claim their places.\n",

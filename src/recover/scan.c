@@ -1,5 +1,6 @@
 #include "recover/classify.h"
 #include "recover/place.h"
+#include "recover/sidecar.h"
 #include "recover/source.h"
 #include "base/time.h"
 
@@ -13,6 +14,7 @@
 
 struct scan {
     struct sp_places places;
+    struct sp_sidecars sidecars;
     struct sp_classifier classifier;
     struct sp_recover_source *source;
     const struct sp_recover_scan_options *options;
@@ -50,6 +52,13 @@ static void found(void *context, const uint8_t *block, const struct sp_block_hea
     scan->run_count = 1;
 }
 
+static void found_parity(void *context, const uint8_t *block, const struct sp_parity_header *header)
+{
+    struct scan *scan = context;
+    if (scan->status == SP_OK)
+        scan->status = sp_sidecars_put(&scan->sidecars, header, block);
+}
+
 static enum sp_status look(void *context, const struct sp_piece *piece)
 {
     struct scan *scan = context;
@@ -73,12 +82,14 @@ static enum sp_status scan_source(struct scan *scan, struct sp_recover_source *s
                                   struct sp_error *error)
 {
     scan->source = source;
-    scan->classifier = (struct sp_classifier){.each = found, .context = scan};
+    scan->classifier =
+        (struct sp_classifier){.each = found, .parity = found_parity, .context = scan};
     scan->rest_len = 0;
     scan->told_bytes = 0;
     enum sp_status status =
         sp_source_read(source, scan->options ? scan->options->read_at : NULL, look, scan, error);
     source->blocks = scan->classifier.blocks;
+    source->parity_blocks = scan->classifier.parity_blocks;
     source->bad_blocks = scan->classifier.bad;
     source->later_blocks = scan->classifier.later;
     return status;
@@ -148,6 +159,8 @@ static enum sp_status take_stock(const struct scan *scan, struct sp_recover_scan
         report->bad_blocks += report->sources[i].bad_blocks;
         report->blocks += report->sources[i].blocks;
     }
+    report->parity_blocks = scan->sidecars.blocks;
+    report->rebuilt = scan->sidecars.rebuilt;
     report->twins = scan->places.twins;
     report->conflicts = scan->places.conflicts;
     report->dropped = scan->places.dropped;
@@ -187,10 +200,13 @@ enum sp_status sp_recover_scan(const char *const *sources, size_t sources_count,
     scan->options = options;
     enum sp_status status = sp_sources_list(sources, sources_count, out_dir, &ret_report->sources,
                                             &ret_report->sources_count, error);
+    sp_sidecars_init(&scan->sidecars, out_dir, error);
     if (status == SP_OK)
         status = sp_places_open(&scan->places, out_dir, error);
     for (uint32_t i = 0; status == SP_OK && i < ret_report->sources_count; i++)
         status = scan_source(scan, &ret_report->sources[i], error);
+    if (status == SP_OK)
+        status = sp_sidecars_mend(&scan->sidecars, &scan->places);
     ret_report->seconds = (double)(sp_now_us() - begun_us) / 1e6;
     if (status == SP_OK)
         status = sp_places_sync(&scan->places);
@@ -199,6 +215,7 @@ enum sp_status sp_recover_scan(const char *const *sources, size_t sources_count,
     if (status == SP_OK)
         status = write_inventory(ret_report, out_dir, error);
     sp_places_close(&scan->places);
+    sp_sidecars_close(&scan->sidecars);
     free(scan);
     return status;
 }

@@ -111,6 +111,8 @@ static enum sp_status replace(struct sp_volume *v, struct sp_volume_member *m,
     m->vouched = vouched;
     m->from_lsn = UINT64_MAX;
     m->lacks = 0;
+    m->parity_from = m->parity_paused_ms = 0;
+    m->parity_swept = false;
     pthread_mutex_unlock(&v->lock);
     return SP_OK;
 }

@@ -1,5 +1,6 @@
 /* When compaction runs, which segments it takes, and the switch to what replaces them. */
 #include "store/compact.h"
+#include "store/parity.h"
 
 #include "base/log.h"
 #include "base/time.h"
@@ -181,6 +182,8 @@ static enum sp_status switch_to(struct sp_volume *v, const struct sp_volume_segm
         v->scrub.member = v->scrub.block = 0;
     v->scrub.segment = moved(v->scrub.segment, first, count);
     pthread_mutex_unlock(&v->lock);
+    for (uint32_t i = 0; i < v->members_count; i++)
+        sp_parity_look_again(v, &v->members[i]);
     v->sealed[v->sealed_count++] =
         (struct sp_manifest_segment){segment->segment,   segment->generation, segment->data_blocks,
                                      segment->first_lsn, segment->last_lsn,   segment->digest};
@@ -522,6 +525,10 @@ static enum sp_status delete_retired(struct sp_volume *v, void *context, struct 
         if (!unit)
             continue;
         status = unit->ops->remove(unit, d->segment, d->generation, error);
+        if (status == SP_NOT_FOUND)
+            status = SP_OK;
+        if (status == SP_OK)
+            status = unit->ops->remove(unit, d->segment, d->generation | SP_UNIT_PARITY, error);
         if (status == SP_NOT_FOUND)
             status = SP_OK;
     }

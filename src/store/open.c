@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "store/breakage.h"
-#include "store/volume_internal.h"
+#include "store/parity.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -262,6 +262,33 @@ static uint32_t newest_generation(const struct sp_volume *v, const struct sp_lis
     return newest;
 }
 
+/* A head and a trailer that no unit has sound may be in the parity. */
+static void look_at_parity(struct sp_volume *v, const struct sp_log_end *end,
+                           struct sp_volume_segment *s, bool *have_head,
+                           struct sp_segment_head *ret_head)
+{
+    uint8_t block[SP_BLOCK_BYTES];
+    struct sp_block_header header;
+    struct sp_trailer trailer;
+    struct sp_volume_segment found = *s;
+    if (sp_parity_describe(v, &found) != SP_OK ||
+        (s->generation == end->generation && found.data_blocks != end->blocks))
+        return;
+    if (!s->sealed && found.footer_blocks &&
+        sp_volume_read_blocks(v, &found, found.data_blocks + found.footer_blocks - 1, block, 1,
+                              NULL) == SP_OK &&
+        sp_trailer_read(block, &header, &trailer) == SP_OK &&
+        trailer.data_blocks == found.data_blocks &&
+        trailer.table_blocks + 1 == found.footer_blocks) {
+        *s = found;
+        s->sealed = true;
+        s->digest = trailer.digest;
+    }
+    if (!*have_head)
+        *have_head = sp_volume_read_blocks(v, &found, 0, block, 1, NULL) == SP_OK &&
+                     sp_segment_head_read(block, ret_head) == SP_OK;
+}
+
 /* Reads head and trailer of a segment from whichever unit has them. */
 static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listing *listings,
                                       const struct sp_log_end *end, struct sp_volume_segment *ret,
@@ -294,6 +321,8 @@ static enum sp_status look_at_segment(struct sp_volume *v, const struct sp_listi
             s.footer_blocks = trailer.table_blocks + 1;
         }
     }
+    if (!have_head || !s.sealed)
+        look_at_parity(v, end, &s, &have_head, ret_head);
     if (!have_head)
         return SP_NOT_FOUND;
     s.first_lsn = ret_head->next_lsn;
@@ -656,6 +685,7 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
         m->spare = u->spare;
         m->witness = u->witness;
         m->makeshift = u->makeshift;
+        m->parity = u->parity;
         m->state = !u->unit     ? SP_UNIT_ABSENT
                    : u->witness ? SP_UNIT_WITNESS
                    : u->spare   ? SP_UNIT_SPARE
@@ -690,6 +720,7 @@ static enum sp_status take_config(struct sp_volume *v, const struct sp_volume_co
 
 static void volume_free(struct sp_volume *v, bool clean)
 {
+    sp_parity_stop(v);
     sp_compactor_free(v->compactor); /* while units are open: it tidies up */
     sp_index_close(v->index, clean && !v->index_failed);
     for (uint32_t i = 0; i < v->members_count; i++)
@@ -796,6 +827,9 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
     status.blocks_unmendable = v->blocks_unmendable;
     status.tended_bytes = v->tended_bytes;
     sp_compact_status(v, &status);
+    status.blocks_rebuilt = v->blocks_rebuilt;
+    status.parity_written = v->parity_written;
+    status.parity_mended = v->parity_mended;
     pthread_mutex_lock(&v->lock);
     status.end = v->end;
     status.epoch_counter = v->epoch_counter;
@@ -820,6 +854,7 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
         memcpy(u->domain, m->domain, sizeof u->domain);
         u->state = m->state;
         u->lacks_segments = m->state == SP_UNIT_REPLICA ? (uint32_t)m->lacks : 0;
+        u->parity = m->parity;
         memcpy(u->why, m->why, sizeof u->why);
         u->sole_lsn = sp_log_sole_lsn(v, m);
         u->scrubbed_ns = m->scrubbed_ns;
@@ -836,6 +871,8 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
                                     sp_unit_domains_shared(v->members[k].domain, m->domain);
     }
     pthread_mutex_unlock(&v->lock);
+    for (uint32_t i = 0; i < v->members_count; i++)
+        status.units[i].lacks_parity = sp_parity_lacking(v, &v->members[i]);
     pthread_rwlock_rdlock(&v->units_lock);
     for (uint32_t i = 0; i < v->members_count; i++)
         if (v->members[i].unit && v->members[i].unit->ops->space &&

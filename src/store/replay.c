@@ -3,7 +3,7 @@
 #include "base/time.h"
 #include "store/breakage.h"
 #include "store/checkpoint.h"
-#include "store/volume_internal.h"
+#include "store/parity.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -67,10 +67,21 @@ static void found_bad(struct sp_volume *v, struct sp_volume_member *m,
     sp_repair_note(v, m, segment, index);
 }
 
-/* Under units_lock. */
+struct sp_unit *sp_volume_reading_unit(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                       uint32_t member, unsigned rank)
+{
+    const struct sp_volume_member *m = &v->members[member];
+    pthread_mutex_lock(&v->lock);
+    struct sp_unit *unit = reading_rank(m, segment) == rank ? m->unit : NULL;
+    pthread_mutex_unlock(&v->lock);
+    return unit;
+}
+
+/* Under units_lock. *ret_good: so many from the first on are in place, in any case. */
 static enum sp_status read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
                                   uint32_t first, uint8_t *ret_blocks, uint32_t count,
-                                  const struct sp_volume_member *except, struct sp_error *error)
+                                  const struct sp_volume_member *except, uint32_t *ret_good,
+                                  struct sp_error *error)
 {
     uint32_t good = 0, rounds = 0; /* blocks [first, first + good) are in place */
     uint32_t bad = 0, bad_of[SP_VOLUME_UNITS_MAX] = {0};
@@ -79,9 +90,7 @@ static enum sp_status read_blocks(struct sp_volume *v, const struct sp_volume_se
     for (unsigned rank = 0; rank <= 4 && good < count; rank++) {
         for (uint32_t i = 0; i < v->members_count && good < count; i++) {
             struct sp_volume_member *m = &v->members[i];
-            pthread_mutex_lock(&v->lock);
-            struct sp_unit *unit = m != except && reading_rank(m, segment) == rank ? m->unit : NULL;
-            pthread_mutex_unlock(&v->lock);
+            struct sp_unit *unit = m != except ? sp_volume_reading_unit(v, segment, i, rank) : NULL;
             if (!unit)
                 continue;
             uint32_t before = good, got = count - good;
@@ -123,6 +132,7 @@ static enum sp_status read_blocks(struct sp_volume *v, const struct sp_volume_se
             }
         }
     }
+    *ret_good = good;
     if (good == count) {
         v->blocks_bad += bad;
         for (uint32_t i = 0; i < v->members_count; i++)
@@ -141,8 +151,20 @@ enum sp_status sp_volume_read_twins(struct sp_volume *v, const struct sp_volume_
                                     uint32_t first, uint8_t *ret_blocks, uint32_t count,
                                     const struct sp_volume_member *except, struct sp_error *error)
 {
+    enum sp_status status = SP_OK;
     pthread_rwlock_rdlock(&v->units_lock);
-    enum sp_status status = read_blocks(v, segment, first, ret_blocks, count, except, error);
+    for (uint32_t done = 0, got = 1; done < count && got; done += got) {
+        uint8_t *to = ret_blocks + (size_t)done * SP_BLOCK_BYTES;
+        status = read_blocks(v, segment, first + done, to, count - done, except, &got, error);
+        if (status == SP_OK)
+            break;
+        /* What no unit has sound may be had from the others and their parity. */
+        done += got;
+        to += (size_t)got * SP_BLOCK_BYTES;
+        got = sp_parity_rebuild(v, segment, first + done, to, count - done, except);
+        if (got == count - done)
+            status = SP_OK;
+    }
     pthread_rwlock_unlock(&v->units_lock);
     return status;
 }

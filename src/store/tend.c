@@ -3,7 +3,8 @@
  *
  *   resilvering   a replica that was recruited has only what came after; the segments before are
  *                 brought to it, the newest first, so that what it holds is always [from_lsn, end]
- *   scrubbing     every copy of every segment is read from time to time, and mended from a twin
+ *   scrubbing     every copy of every segment is read from time to time, and mended from a twin, or
+ *                 from parity; its sidecar after it
  *
  * All of it is done by the committer, a slice of SLICE_BLOCKS at a time between batches, at a set
  * rate: so there is one writer to a unit, and nothing to lock. A segment that a unit has in part,
@@ -15,7 +16,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "store/breakage.h"
-#include "store/volume_internal.h"
+#include "store/parity.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -76,13 +77,13 @@ static void look(struct sp_volume *v, const struct slice *s, uint8_t *own, uint8
     }
 }
 
-/* SP_TIMEOUT: it stalled; the blocks must stay where they are for ever. */
-static enum sp_status write_run(struct sp_volume *v, const struct slice *s, uint32_t first,
-                                const uint8_t *blocks, uint32_t count, struct sp_error *error)
+enum sp_status sp_tend_write(struct sp_volume *v, struct sp_volume_member *m, uint64_t segment,
+                             uint32_t generation, uint32_t first, const uint8_t *blocks,
+                             uint32_t count, struct sp_error *error)
 {
-    struct sp_unit *unit = s->member->unit;
+    struct sp_unit *unit = m->unit;
     enum sp_status status = SP_TIMEOUT;
-    unit->ops->write_start(unit, s->segment->segment, s->segment->generation, first, blocks, count);
+    unit->ops->write_start(unit, segment, generation, first, blocks, count);
     for (unsigned i = 0; i < WRITE_PATIENCE && status == SP_TIMEOUT; i++)
         status = unit->ops->wait(unit, v->unit_timeout_ms, error);
     return status;
@@ -112,7 +113,8 @@ static enum sp_status mend(struct sp_volume *v, struct slice *s, const bool *sou
                 n++;
         }
         if (n)
-            status = write_run(v, s, s->first + at, good, n, error);
+            status = sp_tend_write(v, s->member, s->segment->segment, s->segment->generation,
+                                   s->first + at, good, n, error);
         if (n && status == SP_OK)
             s->mended += n;
         at += n;
@@ -153,8 +155,8 @@ static enum sp_status tend(struct sp_volume *v, struct slice *s, struct sp_error
 
 /* A unit that cannot be written to is ejected, but for want of room: then it is left for a while.
  */
-static void failed(struct sp_volume *v, struct sp_volume_member *m, enum sp_status status,
-                   const struct sp_error *error, uint64_t now)
+void sp_tend_failed(struct sp_volume *v, struct sp_volume_member *m, enum sp_status status,
+                    const struct sp_error *error, uint64_t now)
 {
     if (status == SP_NO_SPACE || status == SP_NO_MEMORY) {
         m->paused_ms = now + PAUSE_MS;
@@ -187,9 +189,11 @@ static void has_segment(struct sp_volume *v, struct sp_volume_member *m)
     m->tended = 0;
     m->from_lsn = m->lacks ? segment->first_lsn : 1;
     pthread_mutex_unlock(&v->lock);
-    if (m->lacks == 0)
+    if (m->lacks == 0) {
         sp_log(SP_LOG_INFO, "unit.resilvered", "volume=%s unit=%s lsn=1-%" PRIu64, v->name, m->name,
                v->end.lsn);
+        sp_parity_look_again(v, m);
+    }
 }
 
 static void resilver(struct sp_volume *v, struct sp_volume_member *m, uint64_t now)
@@ -222,7 +226,7 @@ static void resilver(struct sp_volume *v, struct sp_volume_member *m, uint64_t n
     if (status == SP_OK && m->tended + slice.count == total)
         status = m->unit->ops->seal(m->unit, segment->segment, segment->generation, total, &error);
     if (status != SP_OK) {
-        failed(v, m, status, &error, now);
+        sp_tend_failed(v, m, status, &error, now);
         return;
     }
     m->tended += slice.count;
@@ -241,6 +245,13 @@ static bool is_scrubbed(const struct sp_volume *v, uint32_t member, size_t segme
            (v->scrub.only == UINT32_MAX || v->scrub.only == member);
 }
 
+/* A copy's blocks, and behind them those of its sidecar. */
+static uint32_t copy_blocks(const struct sp_volume_member *m,
+                            const struct sp_volume_segment *segment)
+{
+    return blocks_of(segment) + sp_parity_blocks_of(m, segment);
+}
+
 /* Moves the cursor to the next copy that is there to be read; false: all have been. */
 static bool next_copy(struct sp_volume *v)
 {
@@ -248,7 +259,8 @@ static bool next_copy(struct sp_volume *v)
     for (; scrub->segment + 1 < v->segments_count; scrub->segment++, scrub->member = 0)
         for (; scrub->member < v->members_count; scrub->member++, scrub->block = 0)
             if (is_scrubbed(v, scrub->member, scrub->segment) &&
-                scrub->block < blocks_of(&v->segments[scrub->segment]))
+                scrub->block <
+                    copy_blocks(&v->members[scrub->member], &v->segments[scrub->segment]))
                 return true;
     return false;
 }
@@ -258,7 +270,7 @@ uint64_t sp_scrub_blocks(const struct sp_volume *v, size_t segment)
     uint64_t blocks = 0;
     for (uint32_t k = 0; k < v->members_count; k++)
         if (is_scrubbed(v, k, segment))
-            blocks += blocks_of(&v->segments[segment]);
+            blocks += copy_blocks(&v->members[k], &v->segments[segment]);
     return blocks;
 }
 
@@ -316,6 +328,19 @@ static void lost_segment(struct sp_volume *v, struct sp_volume_member *m, size_t
            v->name, m->name, segment->segment, segment->last_lsn);
 }
 
+static void scrub_sidecar(struct sp_volume *v, struct sp_volume_member *m,
+                          const struct sp_volume_segment *segment)
+{
+    uint32_t left = copy_blocks(m, segment) - v->scrub.block;
+    uint32_t count = left < SLICE_BLOCKS ? left : SLICE_BLOCKS;
+    if (!sp_parity_verify(v, m, segment, v->scrub.block - blocks_of(segment), count))
+        return;
+    pthread_mutex_lock(&v->lock);
+    v->scrub.block += count;
+    v->scrub.done_blocks += count;
+    pthread_mutex_unlock(&v->lock);
+}
+
 static void scrub(struct sp_volume *v, uint64_t now)
 {
     struct sp_scrub *scrub = &v->scrub;
@@ -326,6 +351,10 @@ static void scrub(struct sp_volume *v, uint64_t now)
     }
     struct sp_volume_member *m = &v->members[scrub->member];
     const struct sp_volume_segment *segment = &v->segments[scrub->segment];
+    if (scrub->block >= blocks_of(segment)) {
+        scrub_sidecar(v, m, segment);
+        return;
+    }
     uint32_t left = blocks_of(segment) - scrub->block;
     struct slice slice = {.member = m,
                           .segment = segment,
@@ -352,7 +381,7 @@ static void scrub(struct sp_volume *v, uint64_t now)
     if (status == SP_NOT_FOUND)
         lost_segment(v, m, scrub->segment);
     else if (status != SP_OK)
-        failed(v, m, status, &error, now);
+        sp_tend_failed(v, m, status, &error, now);
 }
 
 void sp_tend_copy(struct sp_volume *v, struct sp_volume_member *m, size_t segment, uint32_t first,
@@ -371,7 +400,7 @@ void sp_tend_copy(struct sp_volume *v, struct sp_volume_member *m, size_t segmen
     if (status == SP_NOT_FOUND && segment + 1 < v->segments_count)
         lost_segment(v, m, segment);
     else if (status != SP_OK && status != SP_NOT_FOUND)
-        failed(v, m, status, &error, now);
+        sp_tend_failed(v, m, status, &error, now);
 }
 
 /* ---- When ---- */
@@ -398,6 +427,13 @@ bool sp_tend_step(struct sp_volume *v, uint64_t now)
         v->tend_ms = sp_now_ms() + pace(v->resilver_rate);
         return true;
     }
+    /* What is to be made comes to an end, and a scrub begins again for ever. */
+    bool asked = wanted || (v->scrub.running && v->scrub.asked);
+    v->parity_yields = asked && !v->parity_yields;
+    if (!v->parity_yields && sp_parity_step(v, now)) {
+        v->tend_ms = sp_now_ms() + (asked ? 0 : pace(v->resilver_rate));
+        return true;
+    }
     if (wanted) {
         atomic_store(&v->scrub_wanted, false);
         pthread_mutex_lock(&v->lock);
@@ -411,7 +447,7 @@ bool sp_tend_step(struct sp_volume *v, uint64_t now)
             return false;
         sp_scrub_begin(v, false, UINT32_MAX);
     }
-    bool asked = v->scrub.asked;
+    asked = v->scrub.asked;
     scrub(v, now);
     v->tend_ms = sp_now_ms() + (asked ? 0 : pace(v->scrub_rate));
     return true;

@@ -40,12 +40,15 @@ enum sp_status bench_open(struct bench *b, uint32_t absent, bool accept, struct 
     struct sp_volume_config config;
     sim_config(b->world, &b->id, bench_index_path, &config);
     for (uint32_t i = 0; i < 3; i++) {
+        config.units[i].parity = b->parity[i];
         if (!(absent & 1U << i))
             continue;
         if (config.units[i].unit)
             config.units[i].unit->ops->close(config.units[i].unit);
         config.units[i].unit = NULL;
     }
+    config.units[2].spare = !b->witness;
+    config.units[2].witness = b->witness;
     config.degraded_accept = accept;
     config.reserve_bytes = b->reserve_bytes;
     config.accept_loss = b->accept_loss;
@@ -90,7 +93,7 @@ enum sp_status bench_deliver(struct bench *b)
                                       .body_bytes = b->body_bytes});
 }
 
-struct bench *bench_begin(uint64_t segment_bytes, uint32_t messages)
+static struct bench *begin(uint64_t segment_bytes, uint32_t messages, bool witness)
 {
     struct bench *b = calloc(1, sizeof *b);
     struct sp_error error;
@@ -100,6 +103,7 @@ struct bench *bench_begin(uint64_t segment_bytes, uint32_t messages)
     b->model.account = (struct sp_uuid){{9}};
     b->body_bytes = 5000;
     b->segment_bytes = segment_bytes;
+    b->witness = witness;
     assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
     for (uint32_t i = 0; i < 3; i++)
         assert_int_equal(sp_sim_unit_init(b->world, i, &b->id, &unit), SP_OK);
@@ -108,6 +112,16 @@ struct bench *bench_begin(uint64_t segment_bytes, uint32_t messages)
     for (uint32_t i = 0; i < messages; i++)
         assert_int_equal(bench_deliver(b), SP_OK);
     return b;
+}
+
+struct bench *bench_begin(uint64_t segment_bytes, uint32_t messages)
+{
+    return begin(segment_bytes, messages, false);
+}
+
+struct bench *bench_begin_with_witness(uint64_t segment_bytes, uint32_t messages)
+{
+    return begin(segment_bytes, messages, true);
 }
 
 void bench_end(struct bench *b)

@@ -11,9 +11,11 @@ struct bench {
     struct sp_volume *volume; /* NULL: not open */
     struct model model;
     uint32_t seed;
-    uint32_t body_bytes;    /* of what is delivered */
-    uint64_t segment_bytes; /* 0: those of sim_config */
-    const char *scrub_path; /* NULL: its state is kept nowhere */
+    uint32_t body_bytes;              /* of what is delivered */
+    uint64_t segment_bytes;           /* 0: those of sim_config */
+    struct sp_parity_shape parity[3]; /* of each disk */
+    bool witness;                     /* disk c votes only, and is no spare */
+    const char *scrub_path;           /* NULL: its state is kept nowhere */
     uint64_t scrub_max_age_s;
     uint64_t reserve_bytes;
     struct model kept; /* for the test */
@@ -28,6 +30,8 @@ extern char bench_index_path[64]; /* set by bench_main */
 
 /* A volume, open, with an account and so many messages. */
 struct bench *bench_begin(uint64_t segment_bytes, uint32_t messages);
+/* The same with c as a witness: so that a or b can be all there is. */
+struct bench *bench_begin_with_witness(uint64_t segment_bytes, uint32_t messages);
 /* Holds it against the model and frees it. */
 void bench_end(struct bench *b);
 /* absent: a bit for each disk that is not there. */

@@ -116,6 +116,8 @@ static void configure(struct sim *s, uint32_t absent, struct sp_volume_config *r
         snprintf(unit->name, sizeof unit->name, "%s", names[i]);
         unit->unit = units[sim_unit_at(s, i)];
         unit->spare = i >= s->replicas && i < s->units_count - s->witnesses;
+        if ((s->seed >> i) % 2) /* by the seed, but drawn from nothing: old seeds stay */
+            unit->parity = (struct sp_parity_shape){(uint8_t)(3 + 2 * i), (uint8_t)(1 + i)};
         unit->witness = i >= s->units_count - s->witnesses;
     }
 }

@@ -19,6 +19,7 @@
 #ifndef SP_STORE_VOLUME_H
 #define SP_STORE_VOLUME_H
 
+#include "format/parity.h"
 #include "store/index.h"
 #include "unit/unit.h"
 
@@ -33,6 +34,7 @@ struct sp_volume_unit {
     bool spare;
     bool witness;   /* votes only */
     bool makeshift; /* a witness that is made anew when it is lost, in place of the one before */
+    struct sp_parity_shape parity; /* of the sidecars that it gets; data_rows 0: none */
 };
 
 struct sp_volume_config {
@@ -178,6 +180,9 @@ struct sp_volume_unit_status {
     uint64_t scrubbed_ns;           /* when a scrub had last read all of its copies; 0: never */
     uint64_t sole_lsn; /* of one that was ejected: LSNs up to this one are on no replica, and are
                           read from it; 0: none are */
+    struct sp_parity_shape parity;
+    uint32_t lacks_parity; /* of a replica with parity: segments whose sidecar is still to be made,
+                              or to be looked for */
     struct sp_unit_counts counts;
 };
 struct sp_volume_status {
@@ -197,6 +202,8 @@ struct sp_volume_status {
     uint64_t blocks_misdirected;               /* found by reads and scrubs */
     uint64_t blocks_mended, blocks_unmendable; /* after a read, and by scrubbing */
     uint64_t resilvered_bytes;
+    uint64_t blocks_rebuilt;                /* from parity: read, or mended with */
+    uint64_t parity_written, parity_mended; /* blocks of sidecars: made, and made again */
     uint64_t tended_bytes; /* that mending, scrubbing and resilvering have looked at */
     size_t segments;
     bool scrub_running;

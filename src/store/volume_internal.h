@@ -9,6 +9,7 @@
  *   read.c     message bytes, verified
  *
  *   tend.c     resilvering, scrubbing
+ *   parity.h   sidecars of sealed segments: parity.c uses them, parity_make.c makes them
  *   repair.c   mending what readers found bad
  *   status.c   what can be seen of it from outside
  *   scrub_state.c  what a restart must not forget of the scrub
@@ -27,6 +28,7 @@
 #define SP_STORE_VOLUME_INTERNAL_H
 
 #include "format/batch.h"
+#include "format/parity.h"
 #include "format/segment.h"
 #include "format/vote.h"
 #include "store/volume.h"
@@ -58,7 +60,11 @@ struct sp_volume_member {
     uint64_t until_lsn; /* it was ejected when the log ended there; UINT64_MAX: it was not */
     uint64_t window_ms, window_bytes; /* resilvered since then: its rate */
     uint64_t resilver_rate;
-    uint64_t scrubbed_ns; /* when all of its copies had last been read; 0: never */
+    uint64_t scrubbed_ns;          /* when all of its copies had last been read; 0: never */
+    struct sp_parity_shape parity; /* of the sidecars it shall have */
+    uint64_t parity_from;          /* all segments with lower numbers have theirs */
+    uint64_t parity_paused_ms;     /* until when none are made, for want of room */
+    bool parity_swept;             /* sidecars whose segment is gone are gone as well */
     char why[256];
     _Atomic uint64_t blocks_bad, blocks_misdirected, blocks_served; /* as in sp_unit_counts */
     _Atomic uint64_t blocks_mended, blocks_unmendable, resilvered_bytes;
@@ -206,6 +212,10 @@ struct sp_volume {
     uint32_t scrub_wanted_member; /* with scrub_wanted: as `only`; under lock */
     char *scrub_path;             /* of the file that keeps its state; NULL: nothing does */
     uint64_t scrub_max_age_s;     /* 0: it is never overdue */
+
+    struct sp_parity_job *parity_job; /* parity_make.c: the sidecar being made; NULL: none */
+    bool parity_yields;               /* to a scrub that was asked for: every other slice */
+    _Atomic uint64_t blocks_rebuilt, parity_written, parity_mended;
 
     _Atomic uint64_t commits, batches, bytes, blocks_bad, blocks_misdirected, ejections, recruits;
     _Atomic uint64_t tended_bytes, blocks_mended, blocks_unmendable, resilvered_bytes;
@@ -441,6 +451,16 @@ void sp_repair_note(struct sp_volume *v, const struct sp_volume_member *member,
 /* Mends one of the places that were noted; false: there are none. */
 bool sp_repair_step(struct sp_volume *v, uint64_t now);
 
+/* Writes to a member, with patience, by whose end it has stalled (SP_TIMEOUT): then the blocks must
+ * stay where they are for ever. */
+enum sp_status sp_tend_write(struct sp_volume *v, struct sp_volume_member *m, uint64_t segment,
+                             uint32_t generation, uint32_t first, const uint8_t *blocks,
+                             uint32_t count, struct sp_error *error) SP_MUST_USE;
+/* Draws the consequences when a member cannot be written to: it is ejected, or left alone for a
+ * while if it lacks room. */
+void sp_tend_failed(struct sp_volume *v, struct sp_volume_member *m, enum sp_status status,
+                    const struct sp_error *error, uint64_t now);
+
 /* ---- manifest.c ---- */
 
 /* Emits what the log says of the segments sealed and retired since it last did, or of all. */
@@ -503,9 +523,13 @@ enum sp_status sp_segments_remember(struct sp_volume *v, bool all) SP_MUST_USE;
 /* Whether it is the segment's block `index`: a block of its data, or of its footer behind them. */
 bool sp_volume_is_block_of(const struct sp_volume *v, const struct sp_volume_segment *segment,
                            uint32_t index, const uint8_t *block);
+/* The unit of a member that is asked in this turn for blocks of the segment: 0 is first, 3 last.
+ * NULL: it has another turn, or none. Under units_lock. */
+struct sp_unit *sp_volume_reading_unit(struct sp_volume *v, const struct sp_volume_segment *segment,
+                                       uint32_t member, unsigned rank);
 /* Reads blocks [first, first + count) of a segment, each checked to be the one asked for, from
- * whichever unit has it sound. Bad or missing everywhere: SP_CORRUPT or SP_NOT_FOUND with the place
- * in the error. */
+ * whichever unit has it sound, or rebuilt from parity. Bad or missing everywhere: SP_CORRUPT or
+ * SP_NOT_FOUND with the place in the error. */
 enum sp_status sp_volume_read_blocks(struct sp_volume *v, const struct sp_volume_segment *segment,
                                      uint32_t first, uint8_t *ret_blocks, uint32_t count,
                                      struct sp_error *error) SP_MUST_USE;

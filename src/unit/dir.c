@@ -15,12 +15,13 @@
 void sp_dir_segment_name(uint64_t segment, uint32_t generation, const char *suffix,
                          char ret_name[SP_DIR_NAME_BYTES])
 {
-    snprintf(ret_name, SP_DIR_NAME_BYTES, "%016" PRIx64 ".%04" PRIx32 ".seg%s", segment, generation,
-             suffix);
+    snprintf(ret_name, SP_DIR_NAME_BYTES, "%016" PRIx64 ".%04" PRIx32 ".%s%s", segment,
+             generation & ~SP_UNIT_PARITY, generation & SP_UNIT_PARITY ? "par" : "seg", suffix);
 }
 
 /* Only the names we write ourselves, so that no file is taken for two segments. */
-static bool parse_segment_name(const char *text, uint64_t *ret_segment, uint32_t *ret_generation)
+static bool parse_segment_name(const char *text, bool sidecar, uint64_t *ret_segment,
+                               uint32_t *ret_generation)
 {
     char again[SP_DIR_NAME_BYTES], *end;
     if (strlen(text) < 25 || text[16] != '.')
@@ -29,8 +30,10 @@ static bool parse_segment_name(const char *text, uint64_t *ret_segment, uint32_t
     if (end != text + 16)
         return false;
     unsigned long generation = strtoul(text + 17, &end, 16);
-    if (generation > UINT32_MAX)
+    if (generation >= SP_UNIT_PARITY)
         return false;
+    if (sidecar)
+        generation |= SP_UNIT_PARITY;
     sp_dir_segment_name(segment, (uint32_t)generation, "", again);
     if (strcmp(text, again) != 0)
         return false;
@@ -95,8 +98,9 @@ static DIR *open_listing(int dir_fd)
     return listing;
 }
 
-static enum sp_status list(struct sp_unit *unit, struct sp_unit_segment **ret_list,
-                           size_t *ret_count, struct sp_error *error)
+static enum sp_status list_files(struct sp_unit *unit, bool sidecars,
+                                 struct sp_unit_segment **ret_list, size_t *ret_count,
+                                 struct sp_error *error)
 {
     struct sp_dir *dir = sp_dir(unit);
     struct sp_unit_segment *found = NULL;
@@ -115,7 +119,7 @@ static enum sp_status list(struct sp_unit *unit, struct sp_unit_segment **ret_li
                 status = sp_dir_fail(dir, error, errno, "cannot list", "segments");
             break;
         }
-        if (!parse_segment_name(entry->d_name, &s.segment, &s.generation))
+        if (!parse_segment_name(entry->d_name, sidecars, &s.segment, &s.generation))
             continue;
         if (fstatat(dir->segments_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
             if (errno == ENOENT)
@@ -148,6 +152,18 @@ static enum sp_status list(struct sp_unit *unit, struct sp_unit_segment **ret_li
     *ret_list = found;
     *ret_count = count;
     return SP_OK;
+}
+
+static enum sp_status list(struct sp_unit *unit, struct sp_unit_segment **ret_list,
+                           size_t *ret_count, struct sp_error *error)
+{
+    return list_files(unit, false, ret_list, ret_count, error);
+}
+
+static enum sp_status list_sidecars(struct sp_unit *unit, struct sp_unit_segment **ret_list,
+                                    size_t *ret_count, struct sp_error *error)
+{
+    return list_files(unit, true, ret_list, ret_count, error);
 }
 
 static void prepare(struct sp_unit *unit, uint64_t segment, uint32_t generation, uint32_t blocks)
@@ -253,8 +269,8 @@ static enum sp_status check(struct sp_unit *unit, struct sp_error *error)
                                    .dev = from->dev,
                                    .ino = from->ino};
         pthread_mutex_unlock(&dir->lock);
-        if (file.fd < 0)
-            continue;
+        if (file.fd < 0 || file.generation & SP_UNIT_PARITY)
+            continue; /* nothing depends on a sidecar: one that is lost is made again */
         char name[SP_DIR_NAME_BYTES], path[SP_DIR_NAME_BYTES + 16];
         sp_dir_segment_name(file.segment, file.generation, "", name);
         snprintf(path, sizeof path, "segments/%s", name);
@@ -290,6 +306,7 @@ static enum sp_status space(struct sp_unit *unit, uint64_t *ret_free_bytes, stru
 static const struct sp_unit_ops dir_ops = {
     .kind = "dir",
     .list = list,
+    .list_sidecars = list_sidecars,
     .create = sp_dir_create,
     .prepare = prepare,
     .write_start = sp_dir_write_start,

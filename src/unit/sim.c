@@ -290,25 +290,39 @@ static enum sp_status end_change(struct sim_unit *u, enum sp_status status)
 
 /* ---- Operations ---- */
 
-static enum sp_status list(struct sp_unit *unit, struct sp_unit_segment **ret_list,
-                           size_t *ret_count, struct sp_error *error)
+static enum sp_status list_some(struct sp_unit *unit, bool sidecars,
+                                struct sp_unit_segment **ret_list, size_t *ret_count,
+                                struct sp_error *error)
 {
     struct sim_unit *u = sim(unit);
     pthread_mutex_lock(&u->world->lock);
     enum sp_status status = reach(u, error);
     if (status == SP_OK) {
-        size_t count = u->disk->segments_count;
+        size_t count = u->disk->segments_count, n = 0;
         struct sp_unit_segment *found = calloc(count ? count : 1, sizeof *found);
         sp_assert(found);
         for (size_t i = 0; i < count; i++) {
             const struct sp_sim_segment *s = u->disk->segments[i];
-            found[i] = (struct sp_unit_segment){s->segment, s->generation, s->blocks};
+            if (!(s->generation & SP_UNIT_PARITY) == !sidecars)
+                found[n++] = (struct sp_unit_segment){s->segment, s->generation, s->blocks};
         }
         *ret_list = found;
-        *ret_count = count;
+        *ret_count = n;
     }
     pthread_mutex_unlock(&u->world->lock);
     return status;
+}
+
+static enum sp_status list(struct sp_unit *unit, struct sp_unit_segment **ret_list,
+                           size_t *ret_count, struct sp_error *error)
+{
+    return list_some(unit, false, ret_list, ret_count, error);
+}
+
+static enum sp_status list_sidecars(struct sp_unit *unit, struct sp_unit_segment **ret_list,
+                                    size_t *ret_count, struct sp_error *error)
+{
+    return list_some(unit, true, ret_list, ret_count, error);
 }
 
 static enum sp_status read_blocks(struct sp_unit *unit, uint64_t segment, uint32_t generation,
@@ -525,6 +539,7 @@ static void close_unit(struct sp_unit *unit)
 static const struct sp_unit_ops sim_ops = {
     .kind = "sim",
     .list = list,
+    .list_sidecars = list_sidecars,
     .create = create,
     .write_start = write_start,
     .wait = wait_write,

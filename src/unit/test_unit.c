@@ -261,6 +261,49 @@ static void test_list(void **state)
     }
 }
 
+/* A sidecar has the operations of a segment, is not listed as one, and does not share its bytes. */
+static void test_sidecar(void **state)
+{
+    struct fixture *f = *state;
+    const struct sp_unit_ops *ops = f->unit->ops;
+    const uint32_t sidecar = 2 | SP_UNIT_PARITY;
+    struct sp_unit_segment *got;
+    size_t count;
+    assert_int_equal(ops->create(f->unit, 1, 2, 10, NULL), SP_OK);
+    assert_int_equal(ops->create(f->unit, 1, sidecar, 4, NULL), SP_OK);
+    assert_int_equal(ops->create(f->unit, 1, sidecar, 4, NULL), SP_EXISTS);
+    enum sp_status status;
+    ops->write_start(f->unit, 1, sidecar, 0, f->blocks, 3);
+    while ((status = ops->wait(f->unit, 100, NULL)) == SP_TIMEOUT)
+        ;
+    assert_int_equal(status, SP_OK);
+    assert_int_equal(ops->seal(f->unit, 1, sidecar, 3, NULL), SP_OK);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(ops->list(f->unit, &got, &count, NULL), SP_OK);
+        assert_true(count == 1 && got->segment == 1 && got->generation == 2 && got->blocks == 10);
+        free(got);
+        assert_int_equal(ops->list_sidecars(f->unit, &got, &count, NULL), SP_OK);
+        assert_true(count == 1 && got->segment == 1 && got->generation == sidecar &&
+                    got->blocks == 3);
+        free(got);
+        uint8_t block[SP_UNIT_BLOCK_BYTES];
+        assert_int_equal(ops->read(f->unit, 1, sidecar, 2, block, 1, NULL), SP_OK);
+        assert_memory_equal(block, f->blocks + 2 * SP_UNIT_BLOCK_BYTES, sizeof block);
+        assert_int_equal(ops->read(f->unit, 1, 2, 2, block, 1, NULL), SP_OK);
+        assert_int_equal(block[0], 0);
+        reopen(f);
+        ops = f->unit->ops;
+    }
+    assert_int_equal(ops->remove(f->unit, 1, 2, NULL), SP_OK);
+    assert_int_equal(ops->list(f->unit, &got, &count, NULL), SP_OK);
+    assert_int_equal(count, 0);
+    free(got);
+    assert_int_equal(ops->remove(f->unit, 1, sidecar, NULL), SP_OK);
+    assert_int_equal(ops->list_sidecars(f->unit, &got, &count, NULL), SP_OK);
+    assert_int_equal(count, 0);
+    free(got);
+}
+
 static void test_vote(void **state)
 {
     struct fixture *f = *state;
@@ -305,9 +348,11 @@ static void test_one_at_a_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test_identity),  BOTH(test_write_and_read),  BOTH(test_beyond_prepared),
-        BOTH(test_not_found), BOTH(test_seal_and_remove), BOTH(test_list),
-        BOTH(test_vote),      BOTH(test_one_at_a_time),
+        BOTH(test_identity),        BOTH(test_write_and_read),
+        BOTH(test_beyond_prepared), BOTH(test_not_found),
+        BOTH(test_seal_and_remove), BOTH(test_list),
+        BOTH(test_sidecar),         BOTH(test_vote),
+        BOTH(test_one_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,10 @@
 /* Units: places that keep segments durably, behind one small interface.
  *
  * Model. A unit holds segments, each a file of 4096-byte blocks named by (segment, generation), and
- * one *vote*: a few kilobytes that are replaced as a whole. It knows nothing of what is in them.
- * Kinds: `dir` (a directory), `sim` (a simulated disk, for tests); `rados` and `s3` have their
- * place here.
+ * one *vote*: a few kilobytes that are replaced as a whole. It knows nothing of what is in them. A
+ * segment can have a *sidecar* beside it, of the same kind and with the same operations: its name
+ * is the segment's with SP_UNIT_PARITY in the generation. Kinds: `dir` (a directory), `sim` (a
+ * simulated disk, for tests); `rados` and `s3` have their place here.
  *
  * Durability. sp_unit_write is durable when its wait returns SP_OK: the blocks and whatever
  * metadata is needed to find them. The same holds on return for create, seal, remove and
@@ -33,6 +34,7 @@
 #define SP_UNIT_BLOCK_BYTES 4096U
 #define SP_UNIT_VOTE_MAX    16384U
 #define SP_UNIT_DOMAIN_MAX  512U
+#define SP_UNIT_PARITY      0x80000000U /* in a generation: the sidecar of that generation */
 
 struct sp_unit;
 
@@ -45,9 +47,13 @@ struct sp_unit_segment {
 
 struct sp_unit_ops {
     const char *kind;
-    /* All segments, ascending by (segment, generation), malloc'ed for the caller. */
+    /* All segments, ascending by (segment, generation), malloc'ed for the caller. Sidecars are not
+     * among them, so that nobody takes one for a segment. */
     enum sp_status (*list)(struct sp_unit *unit, struct sp_unit_segment **ret_list,
                            size_t *ret_count, struct sp_error *error);
+    /* All sidecars, likewise. */
+    enum sp_status (*list_sidecars)(struct sp_unit *unit, struct sp_unit_segment **ret_list,
+                                    size_t *ret_count, struct sp_error *error);
     /* Makes an empty segment ready for fast appending, with room for `blocks` prepared. SP_EXISTS.
      */
     enum sp_status (*create)(struct sp_unit *unit, uint64_t segment, uint32_t generation,
