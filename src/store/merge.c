@@ -263,8 +263,9 @@ static void take_back(struct sp_volume *v, const struct sp_merge *m)
             !vote.accepted || !is_of_history(m, vote.head.epoch_id))
             continue;
         pthread_mutex_lock(&v->lock);
-        member->foreign = false;
-        member->state = member->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE;
+        member->foreign = member->outside = false;
+        sp_member_set_state(member, member->witness ? SP_UNIT_WITNESS : SP_UNIT_SPARE);
+        member->until_lsn = UINT64_MAX;
         member->why[0] = '\0';
         member->from_lsn = UINT64_MAX;
         member->lacks = 0;
