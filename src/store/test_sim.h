@@ -145,7 +145,11 @@ struct sim {
     struct sp_volume *volume;
     uint64_t ejections, bad_served, mended; /* of this opening, counted already */
     bool crashed;                           /* the stop before was one */
-    bool lacking; /* the units that were here at the start lack something acknowledged */
+    /* Since an epoch was settled last a start was cut off, or found too few units to write: it may
+     * have taken a refused batch for the log's, and whoever has that may be the only one. */
+    bool cut_off;
+    uint32_t absent; /* at this start: a bit for each unit */
+    bool lacking;    /* the units that were here at the start lack something acknowledged */
 
     /* What is known of it. */
     struct model model;

@@ -51,7 +51,7 @@ static void damage_vote(struct sim *s)
 {
     struct sp_unit *units[SIM_UNITS_MAX];
     uint32_t unit = sim_random(s, s->units_count), byte = sim_random(s, 20), here;
-    if (s->damaged || s->suspect != SIM_NOBODY || s->faults[unit] != SP_SIM_HEALTHY)
+    if (s->damaged || s->cut_off || s->suspect != SIM_NOBODY || s->faults[unit] != SP_SIM_HEALTHY)
         return;
     s->damaged = 1U << unit;
     if (sim_lacks(s, 0, &here) || here <= s->units_count / 2) {
@@ -86,7 +86,7 @@ static void put_aside(struct sim *s)
 static void roll_back(struct sim *s)
 {
     uint32_t k = sim_random(s, SIM_ASIDE_MAX), here;
-    if (k >= s->aside_count || s->damaged || s->lying)
+    if (k >= s->aside_count || s->damaged || s->lying || s->cut_off)
         return;
     uint32_t unit = s->aside_unit[k], disk = s->aside[k];
     if (s->suspect != SIM_NOBODY && s->suspect != unit)

@@ -127,8 +127,9 @@ static bool others_hold_all(struct sim *s, uint32_t unit)
 void sim_step_lie(struct sim *s)
 {
     uint32_t unit = sim_random(s, s->units_count), operations = 1 + sim_random(s, 60);
-    if (s->lying || s->astray || sp_sim_crashed(s->world) || !may_become_suspect(s, unit) ||
-        !others_hold_all(s, unit))
+    if (s->lying || s->astray || sp_sim_crashed(s->world) ||
+        sim_member(s, unit)->state >= SP_UNIT_EJECTED || /* a stalled write may be under way yet */
+        !may_become_suspect(s, unit) || !others_hold_all(s, unit))
         return;
     SIM_SAY("  unit %u lies about syncs\n", unit);
     sp_sim_lie(s->world, s->disks[unit], true);

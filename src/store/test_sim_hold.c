@@ -13,14 +13,18 @@ struct sim_shadow *sim_shadow_of(struct sim *s, uint64_t segment)
     return &s->shadows[s->shadows_count++];
 }
 
-/* Takes down a block that is new; how many replicas have it. */
+/* Takes down a block that is new; how many replicas have it. SIM_NOBODY: it was never acknowledged,
+ * and whoever has it is not here. */
 static uint32_t note_block(struct sim *s, const struct sp_volume_segment *segment, uint32_t index,
                            uint8_t *ret_block)
 {
     struct sp_volume *v = s->volume;
     struct sp_error error;
     uint32_t copies = 0;
-    sp_assert(sp_volume_read_blocks(v, segment, index, ret_block, 1, &error) == SP_OK);
+    if (sp_volume_read_blocks(v, segment, index, ret_block, 1, &error) != SP_OK) {
+        sp_assert(segment->epoch_id != v->epoch_id && s->absent);
+        return SIM_NOBODY;
+    }
     for (uint32_t k = 0; k < v->members_count; k++) {
         struct sp_unit *unit = v->members[k].unit;
         uint8_t block[SP_UNIT_BLOCK_BYTES];
@@ -53,10 +57,14 @@ static void note_log(struct sim *s)
         shadow->blocks =
             realloc(shadow->blocks, (size_t)segment->data_blocks * SP_UNIT_BLOCK_BYTES);
         sp_assert(shadow->blocks);
-        for (; shadow->count < segment->data_blocks; shadow->count++)
-            sp_assert(note_block(s, segment, shadow->count,
-                                 shadow->blocks + (size_t)shadow->count * SP_UNIT_BLOCK_BYTES) >=
-                      least);
+        for (; shadow->count < segment->data_blocks; shadow->count++) {
+            uint32_t copies =
+                note_block(s, segment, shadow->count,
+                           shadow->blocks + (size_t)shadow->count * SP_UNIT_BLOCK_BYTES);
+            if (copies == SIM_NOBODY)
+                break;
+            sp_assert(copies >= least);
+        }
     }
     if (s->astray && sp_sim_effect(s->world, SP_SIM_DID_MISDIRECT) >= s->astray)
         s->astray = 0;
@@ -125,7 +133,7 @@ bool sim_may_damage(struct sim *s, struct sp_unit *const *units, uint32_t unit, 
         return false; /* what the liar shows may be the only other copy */
     if (block < shadow->count)
         return sim_holders(s, units, shadow, block) > 1;
-    if (s->min_copies < 2 || s->degraded_accept || s->damaged ||
+    if (s->min_copies < 2 || s->degraded_accept || s->damaged || s->cut_off ||
         (s->suspect != SIM_NOBODY && s->suspect != unit))
         return false;
     s->suspect = unit;
@@ -225,6 +233,7 @@ static void settle(struct sim *s, const struct model *found, bool adopted)
     SIM_SAY("  settled%s\n", adopted ? ", with a batch that was refused" : "");
     s->counts[SIM_ADOPTED] += adopted;
     s->settled = true;
+    s->cut_off = false;
     s->epoch = s->volume->epoch_counter;
     s->model = *found;
     /* One that changes nothing but MODSEQ is not told from none. */

@@ -209,6 +209,10 @@ bool sim_try_start(struct sim *s, uint32_t absent, bool crash)
     if (here > s->units_count / 2 && lacking && !s->harmless)
         return false;
     s->lacking = lacking;
+    s->absent = absent;
+    for (uint32_t i = 0; i < s->units_count; i++)
+        if (s->faults[i] == SP_SIM_GONE || s->faults[i] == SP_SIM_FAIL_ALL)
+            s->absent |= 1U << i;
     s->counts[SIM_LACKING] += lacking && here > s->units_count / 2;
     if (crash)
         sim_crash_after(s, 1 + sim_random(s, sim_one_in(s, 2) ? 16 : 60));
@@ -225,6 +229,7 @@ bool sim_try_start(struct sim *s, uint32_t absent, bool crash)
     if (index_failed)
         s->counts[SIM_INDEX_START]++;
     if (crashed || (status != SP_OK && index_failed)) {
+        s->cut_off = true;
         if (status == SP_OK)
             sp_volume_close(s->volume);
         restart(s, crashed);
@@ -232,12 +237,13 @@ bool sim_try_start(struct sim *s, uint32_t absent, bool crash)
     }
     if (status != SP_OK) {
         s->counts[SIM_REFUSALS]++;
-        sp_assert(here <= s->units_count / 2 || lacking);
+        sp_assert(here <= s->units_count / 2 || lacking || (s->cut_off && s->absent));
         restart(s, false);
         return false;
     }
     sp_assert(here > s->units_count / 2);
     s->power_cut = false;
+    s->cut_off = true; /* until it is settled */
     sim_hold(s);
     if (healthy && !index_failed)
         check_start(s, suspect);
