@@ -4,6 +4,7 @@
  *   last_segment.c  where the log ends, from what its replicas have; mending it
  *   log.c      the writer: epochs, segments, batches onto the replicas, ejecting and recruiting
  *   commit.c   the committer: queue, plans, group commit, the watch on units
+ *   housekeeping.c  what is said of the log in the log
  *   segments.c what a start need not read again of the segments
  *   replay.c   segments into the index
  *   read.c     message bytes, verified
@@ -314,13 +315,46 @@ void sp_last_segment_release(struct sp_last_segment *last);
 
 /* ---- commit.c ---- */
 
+#define SP_BATCH_BYTES_SOFT (8U << 20) /* no further plan joins a batch that is larger */
+
+struct sp_plan {
+    struct sp_volume *volume;
+    struct sp_buf buf;
+    struct sp_arena arena;
+    uint64_t time_ns;
+    bool emitted;          /* by the plan that runs */
+    enum sp_status failed; /* of an emit: the batch is lost */
+};
+/* One on the volume's chain that a reader may skip. */
+enum sp_status sp_plan_emit_optional(struct sp_plan *plan, enum sp_record_type type,
+                                     struct sp_slice payload) SP_MUST_USE;
+
+/* ---- housekeeping.c ---- */
+
+/* What is being said in the batch under way, to be forgotten once it is durable. */
+struct sp_housekeeping {
+    struct sp_touched_set *touched; /* NULL: no segment began */
+    struct sp_touched_set *recent;  /* NULL: no catalogues */
+    bool manifest;                  /* of so many sealed and retired segments */
+    size_t sealed_count, retired_count;
+    uint64_t recent_bytes;
+    bool tails, tails_end;
+    struct sp_uuid tails_from;
+    bool clock;
+    uint64_t clock_ms; /* the CLOCK tells up to here */
+};
+bool sp_housekeeping_is_due(const struct sp_volume *v);
+enum sp_status sp_housekeeping_begin(struct sp_plan *plan, struct sp_housekeeping *due) SP_MUST_USE;
+/* durable: what was said is in the log; otherwise it is due again. */
+void sp_housekeeping_end(struct sp_volume *v, struct sp_housekeeping *due, bool durable);
+/* Makes a statement of all tails due, from the first account on. */
+void sp_volume_begin_tails(struct sp_volume *v);
+
 struct sp_volume *sp_plan_volume(struct sp_plan *plan);
 /* Gives the batch up: what the plan emitted must not stay. Returns what the plan is to return. */
 enum sp_status sp_plan_fail(struct sp_plan *plan, enum sp_status status);
 /* Writes the GAP that is pending. Before the committer is started. */
 enum sp_status sp_committer_write_gap(struct sp_volume *v, struct sp_error *error) SP_MUST_USE;
-/* Makes a statement of all tails due, from the first account on. */
-void sp_volume_begin_tails(struct sp_volume *v);
 
 /* ---- task.c ---- */
 
