@@ -2,6 +2,7 @@
 import json
 import random
 import subprocess
+import time
 
 import pytest
 from format_reader import Segment
@@ -78,6 +79,35 @@ def test_space_comes_back(small):
     small.command("index", "rebuild")
     small.start()
     assert account_state(small, USER) == before
+
+
+def segment_bytes(platform, unit):
+    return sum(path.stat().st_size for path in (platform.folder / unit / "segments").glob("*.seg"))
+
+
+def test_files_go_under_the_policy_alone(small):
+    imap = small.imap(USER)
+    append(imap, 200)
+    expunge(imap, "1:170")
+    before = account_state(small, USER)
+    assert compact(small)["merged"] >= 2
+    compact(small)  # finds that the hold of what was retired has passed
+    full = [segment_bytes(small, unit) for unit in "ab"]
+    time.sleep(12)
+    assert [segment_bytes(small, unit) for unit in "ab"] == full  # nobody allowed it
+    small.command("guard", "policy", "segments.delete", "--confirm", "segments.delete")
+    deadline = time.monotonic() + 60
+    while any(segment_bytes(small, unit) > 4 << 20 for unit in "ab"):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    done = json.loads(small.command("guard", "list", "--all", "--json").stdout)
+    assert any(row["subject"].startswith("segment ") and row["state"] == "done" for row in done)
+    assert account_state(small, USER) == before
+    small.stop()
+    small.command("index", "rebuild")
+    small.start()
+    assert account_state(small, USER) == before
+    assert "0 segments" in small.command("compact").stdout.split("retired", 1)[1]
 
 
 def test_independent_reader_follows(small):

@@ -103,7 +103,7 @@ uint64_t sp_guard_waits_ms(struct sp_guard *g, const struct sp_guard_row *row,
 /* guard.c: if it is due. */
 void sp_guard_carry_out(struct sp_guard *g, const struct sp_uuid *id);
 
-/* retired.c: deletes what may go; `now`: and not only once a minute. */
+/* retired.c: deletes what may go; `now`: and not only every ten seconds. */
 void sp_guard_sweep(struct sp_guard *g, bool now);
 
 /* check.c */

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SWEEP_MS 60000U
+#define SWEEP_MS 10000U
 
 static bool is_allowed(struct sp_guard *g)
 {
