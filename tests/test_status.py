@@ -45,7 +45,8 @@ def test_fields_are_documented(platform):
     assert volume == {**volume, "state": "healthy", "copies": 2, "min_copies": 2, "ejections": 0, "thin_lsn": 0}
     assert set(volume) == documented("A volume") - {"why"}
     assert say(platform, "volume", "list")[0].keys() == volume.keys()
-    always = documented("A unit") - {"lacks_segments", "lacks_bytes", "resilver_rate", "resilver_eta_s"}
+    always = documented("A unit") - {"lacks_segments", "lacks_bytes", "resilver_rate", "resilver_eta_s", "sole_lsn", "parity",
+                                     "lacks_parity"}
     for name in "ab":
         assert set(say(platform, "unit", "show", name)) == always
     assert set(say(platform, "unit", "show", "c")) == always - {"lsn_first", "lsn_last"}

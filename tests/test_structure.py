@@ -104,6 +104,6 @@ def test_long_file(tree):
 def test_table_is_compared(tree):
     document = tree / "docs/architecture.md"
     document.write_text(TABLE.replace("volumes | `unit`, `format`", "volumes | `unit`, `format`, `mime`"))
-    assert check(tree) == (1, ["docs/architecture.md:8: tests/check_layers.py lets store include base, format, unit"])
+    assert check(tree) == (1, ["docs/architecture.md:9: tests/check_layers.py lets store include base, format, unit"])
     document.write_text(TABLE.replace("| `src/mime` | messages | `base` |\n", ""))
     assert check(tree) == (1, ["docs/architecture.md:1: the table of layers has no row for src/mime"])

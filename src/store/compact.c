@@ -539,7 +539,7 @@ static enum sp_status delete_retired(struct sp_volume *v, void *context, struct 
         if (v->retired[i].segment == d->segment && v->retired[i].generation == d->generation)
             v->retired[i].data_blocks = v->retired[i].footer_blocks = 0;
     pthread_rwlock_unlock(&v->segments_lock);
-    sp_log(SP_LOG_INFO, "segment.delete", "volume=%s segment=%" PRIu64 " generation=%u", v->name,
+    sp_log(SP_LOG_INFO, "compact.delete", "volume=%s segment=%" PRIu64 " generation=%u", v->name,
            d->segment, d->generation);
     return SP_OK;
 }

@@ -270,7 +270,8 @@ static void take_back(struct sp_volume *v, const struct sp_merge *m)
         member->from_lsn = UINT64_MAX;
         member->lacks = 0;
         pthread_mutex_unlock(&v->lock);
-        sp_log(SP_LOG_INFO, "unit.back", "volume=%s unit=%s", v->name, member->name);
+        sp_log(SP_LOG_INFO, "unit.back", "volume=%s unit=%s lsn=%" PRIu64, v->name, member->name,
+               v->end.lsn);
     }
     if (sp_log_begin_epoch(v) != SP_OK)
         sp_log(SP_LOG_WARN, "merge.epoch", "volume=%s why=\"%s\"", v->name, v->why_not);

@@ -209,8 +209,8 @@ static enum sp_status retire(struct sp_volume *v, void *context, struct sp_error
     if (status == SP_OK) {
         char id[SP_UUID_TEXT];
         sp_uuid_text(r->id, id);
-        sp_log(SP_LOG_WARN, "unit.retired", "volume=%s unit=%s id=%s epoch=%u", v->name,
-               m ? m->name : "-", id, v->epoch_counter);
+        sp_log(SP_LOG_WARN, "unit.retired", "volume=%s unit=%s id=%s epoch=%u lsn=%" PRIu64,
+               v->name, m ? m->name : "-", id, v->epoch_counter, v->end.lsn);
         return SP_OK;
     }
     /* Nothing was written since: it is what it was. */
