@@ -702,9 +702,9 @@ static void describe_ranges(struct sp_buf *log, struct sp_uid_ranges ranges)
 void sp_fake_mail_describe(const struct sp_request *request, struct sp_buf *log)
 {
     static const char *const names[SP_REQ_TYPES] = {
-        "authenticate", "resolve", "body-put", "body-drop", "deliver",   "list", "open",
-        "status",       "create",  "delete",   "rename",    "subscribe", "sync", "fetch",
-        "store",        "expunge", "copy",     "append",    "search"};
+        "authenticate", "resolve", "body-put", "body-drop", "deliver",   "list",  "open",
+        "status",       "create",  "delete",   "rename",    "subscribe", "sync",  "fetch",
+        "store",        "expunge", "copy",     "append",    "maildrop",  "search"};
     sp_buf_add_str(log, names[request->type]);
     if (request->name.len) {
         sp_buf_add_byte(log, ' ');
