@@ -51,7 +51,6 @@ class Reader:
 
     def connect(self):
         self.imap = self.load.platform.imap(self.load.address, PASSWORD, select=None)
-        self.imap.create(self.box)
         self.timed("IMAP", self.imap.select, self.box)
 
     def append(self):
@@ -140,6 +139,10 @@ class MixedLoad:
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.fresh()
         self.readers = [Reader(self, n) for n in range(READING)]
+        imap = platform.imap(address, PASSWORD, select=None)
+        for reader in self.readers:  # before anything goes wrong: what is refused later is not for want of them
+            imap.create(reader.box)
+        imap.logout()
         self.threads = [threading.Thread(target=self.deliver_all, args=(n,), daemon=True) for n in range(DELIVERING)]
         self.threads += [threading.Thread(target=self.read_all, args=(r,), daemon=True) for r in self.readers]
         for thread in self.threads:

@@ -423,6 +423,7 @@ def test_blocks_overwritten_while_serving(new_platform):
 def test_images_on_one_disk(on_disks):
     """Three file systems, three loop devices, one disk below them: one failure takes all, and that is seen."""
     platform, _ = on_disks
+    platform.stop()
     platform.configure(allow_shared_domain="no")
     with pytest.raises(AssertionError, match="are in one failure domain"):
         platform.start()
