@@ -26,7 +26,6 @@
     X(keep_incomplete, "keeps an incomplete batch at the end of the log")                          \
     X(no_mend, "builds on an end that not all replicas have")                                      \
     X(no_verify, "reads blocks without verifying them")                                            \
-    X(bad_twin, "mends from a twin without verifying that")                                        \
     X(resilver_blind, "resilvers without verifying what is there")                                 \
     X(index_first, "keeps in the index what the log refused")                                      \
     X(index_unmarked, "believes an index that a power cut may have spoilt")                        \

@@ -105,9 +105,8 @@ static enum sp_status read_blocks(struct sp_volume *v, const struct sp_volume_se
                                          ret_blocks + (size_t)good * SP_BLOCK_BYTES, 1, &last);
             }
             while (status == SP_OK && good < count && good < before + got &&
-                   ((SP_BREAK(bad_twin) && bad) ||
-                    sp_volume_is_block_of(v, segment, first + good,
-                                          ret_blocks + (size_t)good * SP_BLOCK_BYTES)))
+                   sp_volume_is_block_of(v, segment, first + good,
+                                         ret_blocks + (size_t)good * SP_BLOCK_BYTES))
                 good++;
             bool is_bad = good < before + got &&
                           (status == SP_OK || status == SP_IO || status == SP_NOT_FOUND);

@@ -36,7 +36,6 @@ static enum sim_kind kind_for(enum sp_breakage breakage)
     case SP_BREAK_longest_tail:
     case SP_BREAK_ejected_is_current:
         return SIM_SIEGE;
-    case SP_BREAK_bad_twin:
     case SP_BREAK_full_is_done:
         return SIM_USUAL;
     default:
@@ -105,7 +104,7 @@ static bool judge(enum sp_breakage breakage, int status, const struct told *told
 
 int main(int argc, char **argv)
 {
-    uint64_t seeds = 400, sound_seeds = 60;
+    uint64_t seeds = 400, sound_seeds = 40;
     uint32_t jobs = 2;
     const char *only = NULL;
     for (int i = 1; i + 1 < argc; i += 2) {
@@ -118,6 +117,7 @@ int main(int argc, char **argv)
     }
     if (jobs == 0 || jobs > JOBS_MAX)
         jobs = 1;
+    setvbuf(stdout, NULL, _IOLBF, 0);
     sp_log_set_level(SP_LOG_ERROR + 1);
     struct told *told = mmap(NULL, SP_BREAKAGES_END * sizeof *told, PROT_READ | PROT_WRITE,
                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);

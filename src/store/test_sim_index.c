@@ -169,7 +169,7 @@ void sim_compare_index(struct sim *s)
     snprintf(path, sizeof path, "%s.again", sim_options->index_path);
     v->index = NULL;
     const struct sp_volume_config config = {
-        .index_path = path, .index_map_bytes = 64U << 20, .index_rebuild = true};
+        .index_path = path, .index_map_bytes = 8U << 20, .index_rebuild = true};
     enum sp_status status = sp_volume_open_index(v, &config, &start, &error);
     if (status == SP_OK)
         status = sp_volume_place_index(v, &start, &error);

@@ -109,7 +109,7 @@ static void configure(struct sim *s, uint32_t absent, struct sp_volume_config *r
                                      .segment_bytes = s->segment_bytes,
                                      .unit_timeout_ms = 100,
                                      .index_path = sim_options->index_path,
-                                     .index_map_bytes = 64U << 20};
+                                     .index_map_bytes = 8U << 20};
     sim_open_units(s, absent, units);
     for (uint32_t i = 0; i < s->units_count; i++) {
         struct sp_volume_unit *unit = &ret->units[i];
