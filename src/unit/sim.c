@@ -138,7 +138,10 @@ void sp_sim_lie(struct sp_sim_world *world, uint32_t number, bool lie)
 {
     pthread_mutex_lock(&world->lock);
     struct sp_sim_disk *disk = find_disk(world, number);
-    sp_assert(disk && disk->change.kind == SP_SIM_UNCHANGED);
+    sp_assert(disk);
+    if (disk->fault != SP_SIM_STALL)
+        sp_sim_sync(disk); /* what a stall had held up */
+    sp_assert(disk->change.kind == SP_SIM_UNCHANGED);
     if (lie && !disk->certain)
         disk->certain = sp_sim_content_copy(disk);
     if (!lie) {
