@@ -22,7 +22,10 @@ static uint32_t note_block(struct sim *s, const struct sp_volume_segment *segmen
     struct sp_error error;
     uint32_t copies = 0;
     if (sp_volume_read_blocks(v, segment, index, ret_block, 1, &error) != SP_OK) {
-        sp_assert(segment->epoch_id != v->epoch_id && s->absent);
+        uint32_t away = s->absent;
+        for (uint32_t i = 0; i < s->units_count; i++)
+            away |= s->faults[i] == SP_SIM_GONE || s->faults[i] == SP_SIM_FAIL_ALL;
+        sp_assert(segment->epoch_id != v->epoch_id && away);
         return SIM_NOBODY;
     }
     for (uint32_t k = 0; k < v->members_count; k++) {
