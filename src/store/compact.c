@@ -385,11 +385,19 @@ struct retired_list {
 };
 
 /* Files are found unit by unit: a listing of each, held against all that are retired. */
+/* The unit, if its old files may go: one that is out, or has another history, keeps what it has, as
+ * long as it has nothing newer. They go when it has been taken back. */
+static struct sp_unit *gives_up(const struct sp_volume_member *m)
+{
+    bool in = (m->state == SP_UNIT_REPLICA || m->state == SP_UNIT_SPARE) && !m->foreign;
+    return in ? m->unit : NULL;
+}
+
 static void find_files(struct sp_volume *v, struct retired_list *found)
 {
     size_t kept = 0;
     for (uint32_t i = 0; i < v->members_count; i++)
-        for (size_t k = 0; v->members[i].unit && k < found->count; k++)
+        for (size_t k = 0; gives_up(&v->members[i]) && k < found->count; k++)
             look_for_file(v->members[i].unit, &found->list[k]);
     for (size_t k = 0; k < found->count; k++)
         if (found->list[k].units)
@@ -521,7 +529,7 @@ static enum sp_status delete_retired(struct sp_volume *v, void *context, struct 
                             d->segment, d->generation);
     status = prove_replaced(v, &retired, error);
     for (uint32_t i = 0; i < v->members_count && status == SP_OK; i++) {
-        struct sp_unit *unit = v->members[i].unit;
+        struct sp_unit *unit = gives_up(&v->members[i]);
         if (!unit)
             continue;
         status = unit->ops->remove(unit, d->segment, d->generation, error);

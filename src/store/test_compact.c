@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "format/spans.h"
 #include "store/test_bench.h"
+#include "store/volume_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -329,6 +330,48 @@ static void test_failing_units(void **state)
     }
 }
 
+static size_t count_segments(struct bench *b, uint32_t disk)
+{
+    struct sp_unit_segment *list = NULL;
+    struct sp_error error;
+    size_t count = 0;
+    struct sp_unit *unit = b->volume->members[disk].unit;
+    assert_int_equal(unit->ops->list(unit, &list, &count, &error), SP_OK);
+    free(list);
+    return count;
+}
+
+/* A unit that is out has nothing that would replace its old files: it keeps them until it has been
+ * taken back. */
+static void test_units_that_are_out_keep_theirs(void **state)
+{
+    (void)state;
+    struct bench *b = begin(0, 60);
+    struct sp_error error;
+    size_t count;
+    expunge_first(b, 14);
+    sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
+    assert_int_equal(bench_deliver(b), SP_OK);
+    sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
+    assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
+    size_t kept = count_segments(b, 0);
+    while (sp_volume_run_once(b->volume)) /* c is brought what it lacks */
+        continue;
+    assert_true(bench_compact(b));
+    assert_true(retired_bytes(b, &count) > 0 && count > 0);
+    delete_all_retired(b);
+    assert_int_equal(retired_bytes(b, &count), 0);
+    assert_int_equal(count_segments(b, 0), kept);
+    assert_int_equal(sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error), SP_OK);
+    assert_true(retired_bytes(b, &count) > 0);
+    delete_all_retired(b);
+    assert_int_equal(retired_bytes(b, &count), 0);
+    assert_true(count_segments(b, 0) < kept);
+    model_check(b->volume, &b->model, NULL, 0);
+    reopen(b, true);
+    bench_end(b);
+}
+
 /* A copy that went bad while it was written is noticed before it counts. */
 static void test_rot_is_noticed(void **state)
 {
@@ -366,9 +409,13 @@ static void test_rot_is_noticed(void **state)
 static int tests(void)
 {
     const struct CMUnitTest list[] = {
-        cmocka_unit_test(test_space_comes_back), cmocka_unit_test(test_hold),
-        cmocka_unit_test(test_clocks_that_jump), cmocka_unit_test(test_stops),
-        cmocka_unit_test(test_failing_units),    cmocka_unit_test(test_rot_is_noticed),
+        cmocka_unit_test(test_space_comes_back),
+        cmocka_unit_test(test_hold),
+        cmocka_unit_test(test_clocks_that_jump),
+        cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_failing_units),
+        cmocka_unit_test(test_units_that_are_out_keep_theirs),
+        cmocka_unit_test(test_rot_is_noticed),
     };
     return cmocka_run_group_tests(list, NULL, NULL);
 }

@@ -277,7 +277,7 @@ struct sp_retired_segment {
 enum sp_status sp_volume_retired(struct sp_volume *volume, struct sp_retired_segment **ret_list,
                                  size_t *ret_count, struct sp_error *error) SP_MUST_USE;
 /* Reads and verifies what replaced the segment on every replica, and deletes its files on all units
- * that are here. SP_CONFLICT: a replica does not have the replacement whole (the error says which),
+ * in use; one that is out keeps what it has. SP_CONFLICT: a replica does not have the replacement whole (the error says which),
  * and nothing was deleted. SP_NOT_FOUND: it is not retired. Waits. For the guard alone. */
 enum sp_status sp_volume_delete_retired(struct sp_volume *volume, uint64_t segment,
                                         uint32_t generation, struct sp_error *error) SP_MUST_USE;
