@@ -113,6 +113,12 @@ static enum sp_status check_wipe(struct sp_guard *g, const struct sp_guard_subje
         sp_error_todo(error, "retire it first: `sternpost unit retire %s`", subject->name);
         return SP_DENIED;
     }
+    if (sp_volume_has_left_history(g->config.volume, &subject->id)) {
+        sp_error_set(error, SP_DENIED, subject->name,
+                     "it has a history that was left behind when a loss was accepted");
+        sp_error_todo(error, "%s", "wait until that is merged: see `sternpost unit list`");
+        return SP_DENIED;
+    }
     return prove(g, subject, facts, error);
 }
 

@@ -56,6 +56,9 @@ bool sp_volume_is_member(struct sp_volume *volume, const struct sp_uuid *id);
 uint32_t sp_volume_voters_without(struct sp_volume *volume, const struct sp_uuid *id);
 /* Whether it may hold some of the log, so that a proof must read the others. */
 bool sp_volume_holds_log(struct sp_volume *volume, const struct sp_uuid *id);
+/* Whether it has a history that was left behind when a loss was accepted, and is not merged yet:
+ * what was acknowledged in it may be nowhere else. */
+bool sp_volume_has_left_history(struct sp_volume *volume, const struct sp_uuid *id);
 /* If it is a replica: makes a spare a replica beside it, where there is one, so that the log comes
  * to be on enough others. Harmless: it is not undone. Waits; any thread but the committer's. */
 enum sp_status sp_volume_stand_in(struct sp_volume *volume, const struct sp_uuid *id,
@@ -66,7 +69,8 @@ enum sp_status sp_volume_stand_in(struct sp_volume *volume, const struct sp_uuid
 enum sp_status sp_volume_retire_unit(struct sp_volume *volume, const struct sp_uuid *id,
                                      struct sp_proof *proof, bool shared_ok,
                                      struct sp_error *error) SP_MUST_USE;
-/* Closes a unit that is no member, so that it can be wiped. SP_CONFLICT: it is one. */
+/* Closes a unit that is no member, so that it can be wiped. SP_CONFLICT: it is one. SP_DENIED:
+ * it has a history that was left behind. */
 enum sp_status sp_volume_release_unit(struct sp_volume *volume, const struct sp_uuid *id,
                                       struct sp_error *error) SP_MUST_USE;
 

@@ -105,6 +105,15 @@ bool sp_volume_holds_log(struct sp_volume *v, const struct sp_uuid *id)
     return holds;
 }
 
+bool sp_volume_has_left_history(struct sp_volume *v, const struct sp_uuid *id)
+{
+    pthread_mutex_lock(&v->lock);
+    const struct sp_volume_member *m = member_with(v, id);
+    bool yes = m && m->foreign;
+    pthread_mutex_unlock(&v->lock);
+    return yes;
+}
+
 /* ---- Somebody in its place ---- */
 
 static enum sp_status stand_in(struct sp_volume *v, void *context, struct sp_error *error)
@@ -248,6 +257,12 @@ static enum sp_status release(struct sp_volume *v, void *context, struct sp_erro
     }
     if (!m)
         return SP_OK;
+    if (m->foreign) {
+        sp_error_set(error, SP_DENIED, m->name,
+                     "it has a history that was left behind when a loss was accepted");
+        sp_error_todo(error, "%s", "wait until that is merged: see `sternpost unit list`");
+        return SP_DENIED;
+    }
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += PATIENCE_S;
     if (pthread_rwlock_timedwrlock(&v->units_lock, &until))

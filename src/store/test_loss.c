@@ -1,5 +1,7 @@
 /* Going on without what is lacking: what is here stays, protected; nothing is used twice. */
+#include "store/proof.h"
 #include "store/test_bench.h"
+#include "store/volume_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -123,7 +125,12 @@ static void test_merge(void **state)
     bench_stop(b);
     assert_int_equal(bench_open(b, ABSENT(1) | ABSENT(2), true, &error), SP_OK);
     assert_int_equal(sp_volume_add_unit(b->volume, "b", bench_open_disk, b, &error), SP_OK);
+    /* Before that is merged it is the only one that has it: nobody may wipe it. */
+    struct sp_uuid id = b->volume->members[1].id;
+    assert_true(sp_volume_has_left_history(b->volume, &id));
+    assert_int_equal(sp_volume_release_unit(b->volume, &id, &error), SP_DENIED);
     merge_all(b);
+    assert_false(sp_volume_has_left_history(b->volume, &id));
     unite(b, &other);
     b->model.protected_ = false;
     model_check(b->volume, &b->model, NULL, 0);
