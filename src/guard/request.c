@@ -52,7 +52,7 @@ static enum sp_status plan(struct sp_plan *p, void *context)
 static enum sp_status write_event(struct sp_guard *g, struct writing *w, struct sp_error *error)
 {
     char id[SP_UUID_TEXT];
-    enum sp_status status = sp_volume_commit(g->config.volume, plan, w, error);
+    enum sp_status status = sp_volume_commit_from_reserve(g->config.volume, plan, w, error);
     sp_uuid_text(&w->record->id, id);
     if (status == SP_NOT_FOUND)
         return sp_error_set(error, status, id, "there is no such request");

@@ -235,12 +235,12 @@ static enum sp_status write_batch(struct sp_volume *v)
 static void answer(struct sp_volume *v, struct sp_commit *first, enum sp_status batch_status)
 {
     char why[256] = "";
-    if (batch_status != SP_OK) {
+    if (batch_status != SP_OK || v->short_of_space) {
         pthread_mutex_lock(&v->lock);
         snprintf(why, sizeof why, "%s",
-                 v->why_not[0]                                    ? v->why_not
-                 : batch_status == SP_NO_SPACE && v->short_why[0] ? v->short_why
-                                                                  : sp_status_name(batch_status));
+                 v->short_of_space ? v->short_why
+                 : v->why_not[0]   ? v->why_not
+                                   : sp_status_name(batch_status));
         pthread_mutex_unlock(&v->lock);
     }
     uint64_t now_us = sp_now_us();
@@ -251,8 +251,22 @@ static void answer(struct sp_volume *v, struct sp_commit *first, enum sp_status 
         v->commits += status == SP_OK;
         if (status == SP_OK)
             sp_histogram_record(&v->commit_us, now_us - commit->queued_us, now_us / 1000);
-        commit->done(commit, status, status == batch_status ? why : "");
+        bool of_volume = status == batch_status || (status == SP_NO_SPACE && v->short_of_space);
+        commit->done(commit, status, status != SP_OK && of_volume ? why : "");
     }
+}
+
+/* Whether something is to be written of what is kept in reserve: what compaction made room by, or a
+ * commit that may. */
+static bool uses_reserve(struct sp_volume *v, const struct sp_commit *first)
+{
+    bool uses =
+        v->redirect_due || v->retired_said < v->retired_count || (first && first->from_reserve);
+    pthread_mutex_lock(&v->lock);
+    for (const struct sp_commit *c = v->queue_first; c && !uses; c = c->next)
+        uses = c->from_reserve;
+    pthread_mutex_unlock(&v->lock);
+    return uses;
 }
 
 /* Runs the waiting plans as one batch. first: a commit already taken, or NULL for housekeeping
@@ -263,9 +277,10 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
     struct sp_plan plan = {.volume = v};
     uint64_t lsn_before = v->next_lsn;
     uint32_t plans = 0;
-    enum sp_status status = v->index_failed     ? SP_UNAVAILABLE
-                            : v->short_of_space ? SP_NO_SPACE
-                                                : sp_log_rotate_if_full(v);
+    enum sp_status status = v->index_failed ? SP_UNAVAILABLE
+                            : v->short_of_space && !uses_reserve(v, first)
+                                ? SP_NO_SPACE
+                                : sp_log_rotate_if_full(v);
     bool begun = false;
 
     sp_batch_reset(&v->batch);
@@ -291,8 +306,8 @@ static void run_batch(struct sp_volume *v, struct sp_commit *first)
         commit->next = NULL;
         *tail = commit;
         tail = &commit->next;
-        commit->status = SP_OK;
-        if (status == SP_OK) {
+        commit->status = v->short_of_space && !commit->from_reserve ? SP_NO_SPACE : SP_OK;
+        if (status == SP_OK && commit->status == SP_OK) {
             plan.emitted = false;
             commit->status = commit->plan(&plan, commit);
             sp_arena_release(&plan.arena);
@@ -423,8 +438,8 @@ static bool work(struct sp_volume *v)
     tended |= sp_tend_step(v, now);
     tended |= sp_compact_step(v, now);
     struct sp_commit *first = take(v);
-    if (!first &&
-        (!sp_housekeeping_is_due(v) || !v->writable || v->short_of_space || v->index_failed))
+    if (!first && (!sp_housekeeping_is_due(v) || !v->writable || v->index_failed ||
+                   (v->short_of_space && !uses_reserve(v, NULL))))
         return tended;
     uint64_t lsn = v->next_lsn;
     run_batch(v, first);
@@ -577,12 +592,14 @@ static void sync_done(struct sp_commit *commit, enum sp_status status, const cha
     pthread_mutex_unlock(&c->lock);
 }
 
-enum sp_status sp_volume_commit(struct sp_volume *v,
-                                enum sp_status (*plan)(struct sp_plan *plan, void *context),
-                                void *context, struct sp_error *error)
+static enum sp_status commit_and_wait(struct sp_volume *v,
+                                      enum sp_status (*plan)(struct sp_plan *plan, void *context),
+                                      void *context, bool from_reserve, struct sp_error *error)
 {
     struct sync_commit c = {
-        .commit = {.plan = sync_plan, .done = sync_done}, .plan = plan, .context = context};
+        .commit = {.plan = sync_plan, .done = sync_done, .from_reserve = from_reserve},
+        .plan = plan,
+        .context = context};
     pthread_mutex_init(&c.lock, NULL);
     pthread_cond_init(&c.done, NULL);
     sp_volume_submit(v, &c.commit);
@@ -597,4 +614,19 @@ enum sp_status sp_volume_commit(struct sp_volume *v,
     if (c.status != SP_OK)
         sp_error_set(error, c.status, v->name, "%s", c.why[0] ? c.why : sp_status_name(c.status));
     return c.status;
+}
+
+enum sp_status sp_volume_commit(struct sp_volume *v,
+                                enum sp_status (*plan)(struct sp_plan *plan, void *context),
+                                void *context, struct sp_error *error)
+{
+    return commit_and_wait(v, plan, context, false, error);
+}
+
+enum sp_status sp_volume_commit_from_reserve(struct sp_volume *v,
+                                             enum sp_status (*plan)(struct sp_plan *plan,
+                                                                    void *context),
+                                             void *context, struct sp_error *error)
+{
+    return commit_and_wait(v, plan, context, true, error);
 }

@@ -1,6 +1,8 @@
 /* Space is watched and kept in reserve: for the heads of epochs, without which a failed unit could
  * not be left behind, and for what else must be written to make room. A volume with less than that
  * on one of its replicas takes nothing more, and mail waits at its sender, before the disk is full.
+ * But what makes room goes on: compaction, what it says in the log, and the guard (uses_reserve in
+ * commit.c).
  */
 #include "base/log.h"
 #include "store/volume_internal.h"

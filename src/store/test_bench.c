@@ -29,7 +29,8 @@ bool bench_compact(struct bench *b)
     do {
         sp_volume_run_once(b->volume);
         sp_volume_status(b->volume, &status);
-    } while (status.compact_running && !status.deferring && !sp_sim_crashed(b->world));
+    } while (status.compact_running && (!status.deferring || status.short_of_space) &&
+             !sp_sim_crashed(b->world));
     while (sp_volume_run_once(b->volume)) /* what is to be said of it */
         continue;
     return !status.compact_running;

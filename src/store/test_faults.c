@@ -105,6 +105,14 @@ static void test_full(void **state)
     bench_end(b);
 }
 
+static enum sp_status domain_plan(struct sp_plan *plan, void *context)
+{
+    (void)context;
+    struct sp_buf *buf = sp_plan_buf(plan);
+    sp_domain_record_write(&(struct sp_domain_record){.name = SP_S("example.org")}, buf);
+    return sp_plan_emit(plan, SP_RECORD_DOMAIN, NULL, 0, sp_buf_slice(buf), NULL);
+}
+
 /* Nothing is taken before the disk is full: so a unit that fails then is left behind all the same,
  * which takes a new segment on the others. */
 static void test_reserve(void **state)
@@ -136,7 +144,11 @@ static void test_reserve(void **state)
     assert_int_equal(bench_state(b, 1), SP_UNIT_EJECTED);
     assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
     assert_true(volume.epoch_counter == epoch + 1 && volume.short_of_space);
-    /* Still nothing is taken; with room it is, at once. */
+    /* Still nothing is taken but what may use the reserve; with room it is, at once. */
+    b->volume->checked_ms = 0;
+    assert_int_equal(sp_volume_commit(b->volume, domain_plan, NULL, &error), SP_NO_SPACE);
+    assert_non_null(strstr(error.why, "in reserve"));
+    assert_int_equal(sp_volume_commit_from_reserve(b->volume, domain_plan, NULL, &error), SP_OK);
     b->volume->checked_ms = 0;
     assert_int_equal(bench_deliver(b), SP_NO_SPACE);
     sp_sim_set_capacity(b->world, 0, 0);

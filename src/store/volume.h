@@ -95,6 +95,8 @@ struct sp_commit {
     /* Called once, after the sync (or the failure). The commit is the caller's again. why: for
      * SP_UNAVAILABLE etc., a text for a person; may be empty. */
     void (*done)(struct sp_commit *commit, enum sp_status status, const char *why);
+    bool from_reserve;      /* carried out also while the volume is short of space: it is small, and
+                               makes      room or says why */
     size_t weight_bytes;    /* about what it holds in memory: limits the queue */
     struct sp_commit *next; /* the volume's while it waits */
     enum sp_status status;  /* likewise */
@@ -108,6 +110,12 @@ bool sp_volume_run_once(struct sp_volume *volume);
 enum sp_status sp_volume_commit(struct sp_volume *volume,
                                 enum sp_status (*plan)(struct sp_plan *plan, void *context),
                                 void *context, struct sp_error *error) SP_MUST_USE;
+
+/* The same for one that may use what is kept in reserve (sp_commit.from_reserve). */
+enum sp_status sp_volume_commit_from_reserve(struct sp_volume *volume,
+                                             enum sp_status (*plan)(struct sp_plan *plan,
+                                                                    void *context),
+                                             void *context, struct sp_error *error) SP_MUST_USE;
 
 /* What the transaction sees, records of this batch included. */
 struct sp_read *sp_plan_read(struct sp_plan *plan);
@@ -277,8 +285,9 @@ struct sp_retired_segment {
 enum sp_status sp_volume_retired(struct sp_volume *volume, struct sp_retired_segment **ret_list,
                                  size_t *ret_count, struct sp_error *error) SP_MUST_USE;
 /* Reads and verifies what replaced the segment on every replica, and deletes its files on all units
- * in use; one that is out keeps what it has. SP_CONFLICT: a replica does not have the replacement whole (the error says which),
- * and nothing was deleted. SP_NOT_FOUND: it is not retired. Waits. For the guard alone. */
+ * in use; one that is out keeps what it has. SP_CONFLICT: a replica does not have the replacement
+ * whole (the error says which), and nothing was deleted. SP_NOT_FOUND: it is not retired. Waits.
+ * For the guard alone. */
 enum sp_status sp_volume_delete_retired(struct sp_volume *volume, uint64_t segment,
                                         uint32_t generation, struct sp_error *error) SP_MUST_USE;
 
