@@ -1,9 +1,6 @@
 /* LOGIN, AUTHENTICATE PLAIN (RFC 4616, RFC 4959), STARTTLS. */
 #include "proto/imap/state.h"
-
-#include <sodium.h>
-
-#define PLAIN_BYTES_MAX 2048U
+#include "proto/sasl.h"
 
 static void on_login(struct sp_imap *s, const struct sp_reply *reply)
 {
@@ -59,30 +56,17 @@ void sp_imap_run_login(struct sp_imap *s)
         log_in(s, s->command.login.user, s->command.login.password);
 }
 
-/* [authzid] NUL authcid NUL password, in base64. To act for somebody else is not offered. */
 static void plain(struct sp_imap *s, struct sp_slice base64)
 {
-    uint8_t bytes[PLAIN_BYTES_MAX];
-    size_t len = 0;
-    bool decoded = sodium_base642bin(bytes, sizeof bytes, (const char *)base64.ptr, base64.len,
-                                     NULL, &len, NULL, sodium_base64_VARIANT_ORIGINAL) == 0;
-    struct sp_slice text = sp_slice(bytes, len);
-    size_t first = decoded ? sp_slice_find(text, 0) : SIZE_MAX;
-    struct sp_slice user = first == SIZE_MAX ? text : sp_slice_from(text, first + 1);
-    size_t second = first == SIZE_MAX ? SIZE_MAX : sp_slice_find(user, 0);
-    if (second == SIZE_MAX || sp_slice_find(sp_slice_from(user, second + 1), 0) != SIZE_MAX) {
+    struct sp_sasl_plain said;
+    enum sp_status status = sp_sasl_plain_read(base64, &said);
+    if (status == SP_OK)
+        log_in(s, said.user, said.password);
+    else if (status == SP_UNSUPPORTED)
+        sp_imap_finish(s, "NO [AUTHORIZATIONFAILED] Logging in for another user is not supported");
+    else
         sp_imap_bad(s, "Malformed PLAIN response");
-    } else {
-        struct sp_slice password = sp_slice_from(user, second + 1),
-                        other = sp_slice_sub(text, 0, first);
-        user = sp_slice_sub(user, 0, second);
-        if (other.len && !sp_slice_eq(other, user))
-            sp_imap_finish(s,
-                           "NO [AUTHORIZATIONFAILED] Logging in for another user is not supported");
-        else
-            log_in(s, user, password);
-    }
-    sodium_memzero(bytes, sizeof bytes);
+    sp_sasl_plain_wipe(&said);
 }
 
 void sp_imap_run_authenticate(struct sp_imap *s)

@@ -1,12 +1,9 @@
 /* USER, PASS, AUTH PLAIN, STLS; the maildrop is locked and read. */
 #include "proto/pop3/internal.h"
 
-#include "base/log.h"
+#include "proto/sasl.h"
 
-#include <sodium.h>
 #include <stdlib.h>
-
-#define PLAIN_BYTES_MAX 1536U
 
 void pop3_drop_free(struct sp_pop3 *s)
 {
@@ -217,30 +214,17 @@ void pop3_pass(struct sp_pop3 *s, struct sp_slice args)
         log_in(s, sp_slice_str(s->user), args);
 }
 
-/* [authzid] NUL authcid NUL password, in base64 (RFC 4616). To act for somebody else is not
- * offered. */
 static void plain(struct sp_pop3 *s, struct sp_slice base64)
 {
-    uint8_t bytes[PLAIN_BYTES_MAX];
-    size_t len = 0;
-    bool decoded = sodium_base642bin(bytes, sizeof bytes, (const char *)base64.ptr, base64.len,
-                                     NULL, &len, NULL, sodium_base64_VARIANT_ORIGINAL) == 0;
-    struct sp_slice text = sp_slice(bytes, decoded ? len : 0);
-    size_t first = sp_slice_find(text, 0);
-    struct sp_slice user = sp_slice_from(text, first == SIZE_MAX ? text.len : first + 1);
-    size_t second = sp_slice_find(user, 0);
-    struct sp_slice password = sp_slice_from(user, second == SIZE_MAX ? user.len : second + 1);
-    struct sp_slice other = sp_slice_sub(text, 0, first);
-    if (!decoded || second == SIZE_MAX || sp_slice_find(password, 0) != SIZE_MAX) {
-        pop3_error(s, "[AUTH] Malformed PLAIN response");
-    } else {
-        user = sp_slice_sub(user, 0, second);
-        if (other.len && !sp_slice_eq(other, user))
-            pop3_error(s, "[AUTH] Logging in for another user is not supported");
-        else
-            log_in(s, user, password);
-    }
-    sodium_memzero(bytes, sizeof bytes);
+    struct sp_sasl_plain said;
+    enum sp_status status = sp_sasl_plain_read(base64, &said);
+    if (status == SP_OK)
+        log_in(s, said.user, said.password);
+    else
+        pop3_error(s, status == SP_UNSUPPORTED
+                          ? "[AUTH] Logging in for another user is not supported"
+                          : "[AUTH] Malformed PLAIN response");
+    sp_sasl_plain_wipe(&said);
 }
 
 void pop3_auth(struct sp_pop3 *s, struct sp_slice args)
