@@ -12,42 +12,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define SEEDS 6
-
-static char base[256];
-static unsigned tries;
-
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)st, (void)kind, (void)walk;
-    return remove(path);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(base, sizeof base, "%s/sternpost-recover-XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(base) ? 0 : 1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    return nftw(base, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static const char *fresh(char path[512], const char *name)
-{
-    snprintf(path, 512, "%s/%s-%u", base, name, tries++);
-    return path;
-}
 
 /* ---- Ruined disks ---- */
 
@@ -242,13 +212,13 @@ static void test_two_halves(void **state)
                     lost[world_random(&w) % 2].blocks[s][b] = true;
         struct disk disk = {.w = &w};
         scatter(&disk, &lost[0]);
-        save(&disk, fresh(first, "disk"));
+        save(&disk, world_fresh(first, "disk"));
         disk = (struct disk){.w = &w};
         put_garbage(&disk, 3);
         scatter(&disk, &lost[1]);
-        save(&disk, fresh(second, "disk"));
+        save(&disk, world_fresh(second, "disk"));
         const char *sources[] = {first, second};
-        fresh(out, "out");
+        world_fresh(out, "out");
         scan(sources, 2, out, &scanned);
         assert_int_equal(scanned.volumes_count, 1);
         assert_int_equal(scanned.segments_count, 3);
@@ -256,7 +226,7 @@ static void test_two_halves(void **state)
         for (uint32_t i = 0; i < 3; i++)
             assert_int_equal(scanned.segments[i].blocks, w.segments[i].count);
         sp_recover_scan_report_release(&scanned);
-        rebuild(out, fresh(dir, "dir"), false, &report);
+        rebuild(out, world_fresh(dir, "dir"), false, &report);
         assert_int_equal(report.lost_lsns, 0);
         assert_int_equal(report.broken_count, 0);
         assert_int_equal(report.segments_count, 3);
@@ -304,11 +274,11 @@ static void test_damage(void **state)
         }
         struct disk disk = {.w = &w};
         scatter(&disk, &lost);
-        save(&disk, fresh(image, "disk"));
+        save(&disk, world_fresh(image, "disk"));
         const char *sources[] = {image};
-        scan(sources, 1, fresh(out, "out"), &scanned);
+        scan(sources, 1, world_fresh(out, "out"), &scanned);
         sp_recover_scan_report_release(&scanned);
-        rebuild(out, fresh(dir, "dir"), seed % 3 == 0, &report);
+        rebuild(out, world_fresh(dir, "dir"), seed % 3 == 0, &report);
         read_log(dir, &w.volume, &log);
         uint32_t missing = compare(&w, &log, &lost, footers);
         /* A tail after the last surviving record cannot be known. */
@@ -363,7 +333,7 @@ static void test_damage(void **state)
         fclose(null);
         sp_recover_report_release(&report);
 
-        rebuild(out, fresh(dir, "dir"), false, &report);
+        rebuild(out, world_fresh(dir, "dir"), false, &report);
         read_log(dir, &w.volume, &again);
         for (uint32_t i = 0; i < log.count && log.lsns[i] <= w.lsn; i++)
             assert_true(again.lsns[i] == log.lsns[i] &&
@@ -376,9 +346,9 @@ static void test_damage(void **state)
         char unit[600], out_again[512], dir_again[512];
         snprintf(unit, sizeof unit, "%s/unit-a", dir);
         const char *units[] = {unit};
-        scan(units, 1, fresh(out_again, "out"), &scanned);
+        scan(units, 1, world_fresh(out_again, "out"), &scanned);
         sp_recover_scan_report_release(&scanned);
-        rebuild(out_again, fresh(dir_again, "dir"), false, &report);
+        rebuild(out_again, world_fresh(dir_again, "dir"), false, &report);
         assert_int_equal(report.lost_lsns, 0);
         read_log(dir_again, &w.volume, &again);
         compare(&w, &again, &lost, footers);
@@ -438,15 +408,15 @@ static void test_void_tail(void **state)
         struct disk disk = {.w = &w};
         scatter(&disk, &lost);
         put(&disk, ghost.blocks, (size_t)ghost.count * SP_BLOCK_BYTES);
-        save(&disk, fresh(image, "disk"));
+        save(&disk, world_fresh(image, "disk"));
         free(ghost.blocks);
         const char *sources[] = {image};
-        scan(sources, 1, fresh(out, "out"), &scanned);
+        scan(sources, 1, world_fresh(out, "out"), &scanned);
         assert_int_equal(scanned.segments_count, 5);
         assert_int_equal(scanned.segments[3].segment, scanned.segments[4].segment);
         assert_true(scanned.segments[3].epoch_id != scanned.segments[4].epoch_id);
         sp_recover_scan_report_release(&scanned);
-        rebuild(out, fresh(dir, "dir"), false, &report);
+        rebuild(out, world_fresh(dir, "dir"), false, &report);
         assert_int_equal(report.segments_count, 5);
         assert_int_equal(report.segments[4].fate, SP_RECOVER_VOID);
         assert_true(report.segments[2].void_blocks > 0 && !report.segments[2].footer_kept);
@@ -482,11 +452,11 @@ static void test_lost_segment(void **state)
             lost.blocks[2][0] = true;
         struct disk disk = {.w = &w};
         scatter(&disk, &lost);
-        save(&disk, fresh(image, "disk"));
+        save(&disk, world_fresh(image, "disk"));
         const char *sources[] = {image};
-        scan(sources, 1, fresh(out, "out"), &scanned);
+        scan(sources, 1, world_fresh(out, "out"), &scanned);
         sp_recover_scan_report_release(&scanned);
-        rebuild(out, fresh(dir, "dir"), true, &report);
+        rebuild(out, world_fresh(dir, "dir"), true, &report);
         bool stands_in = false;
         for (uint32_t i = 0; i < report.segments_count; i++)
             stands_in = stands_in || (report.segments[i].fate == SP_RECOVER_EMPTY &&
@@ -517,7 +487,7 @@ static void test_conflict(void **state)
         world_fill(&w);
         struct disk disk = {.w = &w};
         scatter(&disk, NULL);
-        save(&disk, fresh(image, "disk"));
+        save(&disk, world_fresh(image, "disk"));
         disk = (struct disk){.w = &w};
         for (uint32_t index = 3; index < 9; index += 2) {
             memcpy(block, w.segments[1].blocks + index * SP_BLOCK_BYTES, sizeof block);
@@ -527,13 +497,13 @@ static void test_conflict(void **state)
             sp_block_write(block, &h);
             put(&disk, block, sizeof block);
         }
-        save(&disk, fresh(forged, "disk"));
+        save(&disk, world_fresh(forged, "disk"));
         const char *sources[] = {first ? forged : image, first ? image : forged};
-        scan(sources, 2, fresh(out, "out"), &scanned);
+        scan(sources, 2, world_fresh(out, "out"), &scanned);
         assert_int_equal(scanned.segments_count, 4);
         assert_int_equal(scanned.conflicts, 3);
         sp_recover_scan_report_release(&scanned);
-        rebuild(out, fresh(dir, "dir"), false, &report);
+        rebuild(out, world_fresh(dir, "dir"), false, &report);
         assert_int_equal(report.segments[1].fate, SP_RECOVER_VERBATIM);
         read_log(dir, &w.volume, &log);
         assert_int_equal(compare(&w, &log, NULL, true), 0);
@@ -568,11 +538,11 @@ static void test_unfinished(void **state)
     world_forget(&w, records);
     struct disk disk = {.w = &w};
     scatter(&disk, NULL);
-    save(&disk, fresh(image, "disk"));
+    save(&disk, world_fresh(image, "disk"));
     const char *sources[] = {image};
-    scan(sources, 1, fresh(out, "out"), &scanned);
+    scan(sources, 1, world_fresh(out, "out"), &scanned);
     sp_recover_scan_report_release(&scanned);
-    rebuild(out, fresh(dir, "dir"), false, &report);
+    rebuild(out, world_fresh(dir, "dir"), false, &report);
     assert_true(report.segments[2].void_blocks > 0);
     assert_int_equal(report.segments[2].fate, SP_RECOVER_VERBATIM);
     read_log(dir, &w.volume, &log);
@@ -599,21 +569,22 @@ static void test_two_volumes(void **state)
         disk.w = &w[i];
         scatter(&disk, NULL);
     }
-    save(&disk, fresh(image, "disk"));
+    save(&disk, world_fresh(image, "disk"));
     const char *sources[] = {image};
-    scan(sources, 1, fresh(out, "out"), &scanned);
+    scan(sources, 1, world_fresh(out, "out"), &scanned);
     assert_int_equal(scanned.volumes_count, 2);
     json_t *json = sp_recover_scan_report_json(&scanned);
     assert_int_equal(json_array_size(json_object_get(json, "segments")), 6);
     json_decref(json);
     sp_recover_scan_report_release(&scanned);
-    assert_int_equal(sp_recover_rebuild(out, fresh(dir, "dir"), NULL, &report, &error), SP_INVALID);
+    assert_int_equal(sp_recover_rebuild(out, world_fresh(dir, "dir"), NULL, &report, &error),
+                     SP_INVALID);
     sp_recover_report_release(&report);
     for (unsigned i = 0; i < 2; i++) {
         struct sp_recover_rebuild_options options = {.volume = &w[i].volume};
         struct log log;
-        assert_int_equal(sp_recover_rebuild(out, fresh(dir, "dir"), &options, &report, &error),
-                         SP_OK);
+        assert_int_equal(
+            sp_recover_rebuild(out, world_fresh(dir, "dir"), &options, &report, &error), SP_OK);
         sp_recover_report_release(&report);
         read_log(dir, &w[i].volume, &log);
         assert_int_equal(compare(&w[i], &log, NULL, true), 0);
@@ -646,11 +617,11 @@ static void test_sources(void **state)
     world_fill(&w);
     struct disk disk = {.w = &w};
     put(&disk, w.segments[0].blocks, (size_t)w.segments[0].count * SP_BLOCK_BYTES);
-    save(&disk, fresh(image, "disk"));
+    save(&disk, world_fresh(image, "disk"));
     const char *sources[] = {image};
     struct sp_recover_scan_options options = {.read_at = bad_read};
-    assert_int_equal(sp_recover_scan(sources, 1, fresh(out, "out"), &options, &scanned, &error),
-                     SP_OK);
+    assert_int_equal(
+        sp_recover_scan(sources, 1, world_fresh(out, "out"), &options, &scanned, &error), SP_OK);
     assert_int_equal(scanned.sources[0].unread_bytes, 8192);
     assert_int_equal(scanned.sources[0].bad_count, 1);
     assert_int_equal(scanned.sources[0].bad[0].first, 65536);
@@ -667,7 +638,7 @@ static void test_sources(void **state)
     assert_int_equal(sp_recover_scan(self, 1, below, NULL, &scanned, &error), SP_INVALID);
     sp_recover_scan_report_release(&scanned);
     /* Nor into a directory that holds something else. */
-    fresh(path, "other");
+    world_fresh(path, "other");
     assert_int_equal(mkdir(path, 0700), 0);
     snprintf(below, sizeof below, "%s/precious", path);
     assert_int_equal(mkdir(below, 0700), 0);
@@ -715,5 +686,5 @@ int main(void)
         cmocka_unit_test(test_conflict),    cmocka_unit_test(test_unfinished),
         cmocka_unit_test(test_two_volumes), cmocka_unit_test(test_sources),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, world_scratch, world_scratch_end);
 }

@@ -9,39 +9,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static char base[256];
-static unsigned tries;
-
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)st, (void)kind, (void)walk;
-    return remove(path);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(base, sizeof base, "%s/sternpost-sidecar-XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(base) ? 0 : 1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    return nftw(base, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static const char *fresh(char path[512], const char *name)
-{
-    snprintf(path, 512, "%s/%s-%u", base, name, tries++);
-    return path;
-}
 
 /* ---- A segment and its sidecar ---- */
 
@@ -175,9 +145,9 @@ static void begin(struct fixture *f, uint64_t seed, struct sp_parity_shape shape
     f->s = seal(&f->w, 0, shape);
     f->lost = calloc(f->s.segment->count, sizeof *f->lost);
     assert_non_null(f->lost);
-    fresh(f->disk, "disk");
-    fresh(f->parity, "parity");
-    fresh(f->out, "out");
+    world_fresh(f->disk, "disk");
+    world_fresh(f->parity, "parity");
+    world_fresh(f->out, "out");
 }
 
 static void end(struct fixture *f)
@@ -302,10 +272,10 @@ static void test_several(void **state)
         f.lost[i] = true; /* more than 8+1 bears, and what 16+3 does */
     lost[0] = lost[other.segment->count - 1] = true;
     write_blocks(&f.s, f.lost, f.disk);
-    write_blocks(&other, lost, fresh(disk, "disk"));
+    write_blocks(&other, lost, world_fresh(disk, "disk"));
     write_parity(&f.s, 0, f.parity);
-    write_parity(&other, 0, fresh(parity, "parity"));
-    write_parity(&again, 0, fresh(third, "parity"));
+    write_parity(&other, 0, world_fresh(parity, "parity"));
+    write_parity(&again, 0, world_fresh(third, "parity"));
     const char *sources[] = {f.disk, disk, f.parity, parity, third};
     scan(sources, 5, f.out, &f.report);
     assert_int_equal(f.report.segments_count, 2);
@@ -326,5 +296,5 @@ int main(void)
         cmocka_unit_test(test_too_much), cmocka_unit_test(test_rotten_parity),
         cmocka_unit_test(test_several),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, world_scratch, world_scratch_end);
 }

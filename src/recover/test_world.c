@@ -1,7 +1,9 @@
 #include "recover/test_world.h"
 
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const struct sp_uuid nil;
 
@@ -310,4 +312,35 @@ void world_fill(struct world *w)
         }
         world_commit(w);
     }
+}
+
+/* ---- A folder for tests ---- */
+
+static char base[256];
+static unsigned tries;
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
+{
+    (void)st, (void)kind, (void)walk;
+    return remove(path);
+}
+
+int world_scratch(void **state)
+{
+    (void)state;
+    const char *tmp = getenv("TMPDIR");
+    snprintf(base, sizeof base, "%s/sternpost-recover-XXXXXX", tmp ? tmp : "/tmp");
+    return mkdtemp(base) ? 0 : 1;
+}
+
+int world_scratch_end(void **state)
+{
+    (void)state;
+    return nftw(base, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *world_fresh(char path[512], const char *name)
+{
+    snprintf(path, 512, "%s/%s-%u", base, name, tries++);
+    return path;
 }

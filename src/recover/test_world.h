@@ -64,6 +64,11 @@ void world_forget(struct world *w, uint32_t records_count);
 /* Three segments in one epoch, some hundred records. */
 void world_fill(struct world *w);
 
+/* Set-up and end of a group of tests: a folder for them, and paths in it that do not exist yet. */
+int world_scratch(void **state);
+int world_scratch_end(void **state);
+const char *world_fresh(char path[512], const char *name);
+
 struct sp_digest world_digest(const struct sp_record *record);
 const struct world_record *world_find(const struct world *w, uint64_t lsn);
 

@@ -94,6 +94,25 @@ enum sp_status bench_deliver(struct bench *b)
                                       .body_bytes = b->body_bytes});
 }
 
+struct sp_volume_status bench_status(struct bench *b)
+{
+    struct sp_volume_status status;
+    sp_volume_status(b->volume, &status);
+    return status;
+}
+
+void bench_tend_all(struct bench *b)
+{
+    for (int i = 0; i < 100000 && sp_volume_run_once(b->volume); i++)
+        continue;
+    sp_assert(!sp_volume_run_once(b->volume));
+}
+
+void bench_rot(struct bench *b, uint32_t disk, uint64_t segment, uint32_t block)
+{
+    sp_assert(sp_sim_rot(b->world, disk, segment, 0, block));
+}
+
 static struct bench *begin(uint64_t segment_bytes, uint32_t messages, bool witness)
 {
     struct bench *b = calloc(1, sizeof *b);

@@ -46,6 +46,11 @@ bool bench_compact(struct bench *b);
 enum sp_status bench_open_disk(void *context, const char *name, struct sp_unit **ret_unit,
                                struct sp_error *error);
 enum sp_unit_state bench_state(struct bench *b, uint32_t disk);
+struct sp_volume_status bench_status(struct bench *b);
+/* Until there is nothing left to do. */
+void bench_tend_all(struct bench *b);
+/* A block that is there goes bad. */
+void bench_rot(struct bench *b, uint32_t disk, uint64_t segment, uint32_t block);
 
 /* Runs what `tests` runs with bench_index_path set, and removes the index afterwards. */
 int bench_main(int (*tests)(void));

@@ -80,13 +80,6 @@ static void pass(struct bench *b, uint64_t ms)
     }
 }
 
-static struct sp_volume_status status_of(struct bench *b)
-{
-    struct sp_volume_status status;
-    sp_volume_status(b->volume, &status);
-    return status;
-}
-
 static uint64_t retired_bytes(struct bench *b, size_t *ret_count)
 {
     struct sp_retired_segment *list = NULL;
@@ -121,9 +114,9 @@ static void test_space_comes_back(void **state)
     struct bench *b = begin(0, 90);
     expunge_first(b, 20);
     flag(b, 0, 28, 4);
-    uint64_t before = status_of(b).segments;
+    uint64_t before = bench_status(b).segments;
     assert_true(bench_compact(b));
-    assert_true(status_of(b).segments < before && status_of(b).compact_merged > 0);
+    assert_true(bench_status(b).segments < before && bench_status(b).compact_merged > 0);
     model_check(b->volume, &b->model, NULL, 0);
     reopen(b, false);
     reopen(b, true);
@@ -292,9 +285,9 @@ static unsigned count_steps(void)
     struct bench *b = begin(0, 40);
     unsigned steps = 0;
     expunge_first(b, 9);
-    for (sp_volume_compact_now(b->volume); status_of(b).compact_running; steps++)
+    for (sp_volume_compact_now(b->volume); bench_status(b).compact_running; steps++)
         sp_volume_run_once(b->volume);
-    assert_true(status_of(b).compact_merged > 0);
+    assert_true(bench_status(b).compact_merged > 0);
     bench_end(b);
     return steps;
 }
@@ -315,7 +308,7 @@ static void test_failing_units(void **state)
             for (unsigned i = 0; i < from; i++)
                 sp_volume_run_once(b->volume);
             sp_sim_set_fault(b->world, 1, faults[f]);
-            while (status_of(b).compact_running && !status_of(b).deferring)
+            while (bench_status(b).compact_running && !bench_status(b).deferring)
                 sp_volume_run_once(b->volume);
             model_check(b->volume, &b->model, NULL, 0);
             sp_sim_set_fault(b->world, 1, SP_SIM_HEALTHY);

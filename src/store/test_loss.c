@@ -258,11 +258,6 @@ static void test_crash_in_a_long_merge(void **state)
     crash_while_merging(true);
 }
 
-static void rot(struct bench *b, uint32_t disk, uint64_t segment, uint32_t block)
-{
-    assert_true(sp_sim_rot(b->world, disk, segment, 0, block));
-}
-
 /* A unit that was ejected, and has voted for later epochs since, is all that is left. */
 static void test_accept_on_an_ejected_unit(void **state)
 {
@@ -311,7 +306,7 @@ static void test_accept_a_hole(void **state)
         struct model other = b->model;
         bench_stop(b);
         struct sp_log_end end = {.segment = 2};
-        rot(b, 1, end.segment, block);
+        bench_rot(b, 1, end.segment, block);
         if (block) /* the index alone knows more as well */
             assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
         assert_int_equal(bench_open(b, ABSENT(0), true, &error), SP_UNAVAILABLE);

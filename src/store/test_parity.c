@@ -16,25 +16,11 @@
 static struct sp_error error;
 static const struct sp_parity_shape four_and_two = {4, 2};
 
-static struct sp_volume_status status_of(struct bench *b)
-{
-    struct sp_volume_status status;
-    sp_volume_status(b->volume, &status);
-    return status;
-}
-
-static void tend_all(struct bench *b)
-{
-    for (int i = 0; i < 100000 && sp_volume_run_once(b->volume); i++)
-        ;
-    assert_false(sp_volume_run_once(b->volume));
-}
-
 static void scrub(struct bench *b)
 {
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
-    assert_true(status_of(b).scrub_finished_ns && !status_of(b).scrub_running);
+    bench_tend_all(b);
+    assert_true(bench_status(b).scrub_finished_ns && !bench_status(b).scrub_running);
 }
 
 static void reopen(struct bench *b, uint32_t absent, bool without_index)
@@ -49,7 +35,7 @@ static void reopen(struct bench *b, uint32_t absent, bool without_index)
 static struct bench *with_parity(struct bench *b, struct sp_parity_shape a,
                                  struct sp_parity_shape b_parity)
 {
-    assert_int_equal(status_of(b).units[0].lacks_parity, 0);
+    assert_int_equal(bench_status(b).units[0].lacks_parity, 0);
     b->parity[0] = a;
     b->parity[1] = b_parity;
     reopen(b, 0, false);
@@ -110,20 +96,20 @@ static void test_made(void **state)
 {
     (void)state;
     struct bench *b = begin(four_and_two, (struct sp_parity_shape){0});
-    size_t segments = status_of(b).segments;
-    assert_true(segments > 4 && status_of(b).units[0].lacks_parity == segments - 1);
-    assert_int_equal(status_of(b).units[0].parity.data_rows, 4);
-    tend_all(b);
-    assert_int_equal(status_of(b).units[0].lacks_parity, 0);
+    size_t segments = bench_status(b).segments;
+    assert_true(segments > 4 && bench_status(b).units[0].lacks_parity == segments - 1);
+    assert_int_equal(bench_status(b).units[0].parity.data_rows, 4);
+    bench_tend_all(b);
+    assert_int_equal(bench_status(b).units[0].lacks_parity, 0);
     assert_int_equal(wrong_parity(b, 0), 0);
-    uint64_t written = status_of(b).parity_written;
+    uint64_t written = bench_status(b).parity_written;
     assert_true(written > segments);
     for (int i = 0; i < 40; i++)
         assert_int_equal(bench_deliver(b), SP_OK);
-    tend_all(b);
-    assert_true(status_of(b).segments > segments && status_of(b).parity_written > written);
+    bench_tend_all(b);
+    assert_true(bench_status(b).segments > segments && bench_status(b).parity_written > written);
     assert_int_equal(wrong_parity(b, 0), 0);
-    assert_int_equal(status_of(b).parity_mended, 0);
+    assert_int_equal(bench_status(b).parity_mended, 0);
     /* b has none, and what is there is not made twice. */
     struct sp_unit_segment *list;
     size_t count;
@@ -131,11 +117,11 @@ static void test_made(void **state)
     assert_int_equal(unit->ops->list_sidecars(unit, &list, &count, &error), SP_OK);
     assert_int_equal(count, 0);
     free(list);
-    segments = status_of(b).segments;
+    segments = bench_status(b).segments;
     reopen(b, 0, false);
-    tend_all(b);
-    written = status_of(b).parity_written; /* of the one segment that the reopening sealed */
-    assert_true(status_of(b).segments == segments + 1 && written < 20);
+    bench_tend_all(b);
+    written = bench_status(b).parity_written; /* of the one segment that the reopening sealed */
+    assert_true(bench_status(b).segments == segments + 1 && written < 20);
     bench_end(b);
 }
 
@@ -147,7 +133,7 @@ static void test_alone(void **state)
     static const uint32_t froms[] = {0, 1, 9, 100};
     for (size_t i = 0; i < sizeof froms / sizeof *froms; i++) {
         struct bench *b = begin(four_and_two, (struct sp_parity_shape){0});
-        tend_all(b);
+        bench_tend_all(b);
         uint32_t from = froms[i];
         if (from == 100) { /* the end: footer and trailer */
             uint32_t blocks = blocks_of(&b->volume->segments[1]);
@@ -157,9 +143,9 @@ static void test_alone(void **state)
         assert_true(rotten > 50);
         reopen(b, ABSENT(1), true);
         model_check(b->volume, &b->model, NULL, 0);
-        assert_true(status_of(b).blocks_rebuilt > 0);
+        assert_true(bench_status(b).blocks_rebuilt > 0);
         scrub(b);
-        struct sp_volume_status status = status_of(b);
+        struct sp_volume_status status = bench_status(b);
         assert_int_equal(status.blocks_mended, rotten); /* some as soon as they were read */
         assert_int_equal(status.blocks_unmendable, 0);
         /* From now on without parity. */
@@ -170,7 +156,7 @@ static void test_alone(void **state)
                 assert_int_equal(s + 2, v->segments_count);
         reopen(b, ABSENT(1), true);
         model_check(b->volume, &b->model, NULL, 0);
-        assert_int_equal(status_of(b).blocks_rebuilt, 0);
+        assert_int_equal(bench_status(b).blocks_rebuilt, 0);
         bench_end(b);
     }
 }
@@ -180,15 +166,15 @@ static void test_parity_of_another(void **state)
 {
     (void)state;
     struct bench *b = begin((struct sp_parity_shape){0}, four_and_two);
-    tend_all(b);
+    bench_tend_all(b);
     uint32_t rotten = rot_stretches(b, 0, 2, 0) + rot_stretches(b, 1, 2, 0);
     model_check(b->volume, &b->model, NULL, 0);
-    assert_true(status_of(b).blocks_rebuilt > 0);
+    assert_true(bench_status(b).blocks_rebuilt > 0);
     scrub(b);
-    assert_int_equal(status_of(b).blocks_mended, rotten);
-    assert_int_equal(status_of(b).blocks_unmendable, 0);
+    assert_int_equal(bench_status(b).blocks_mended, rotten);
+    assert_int_equal(bench_status(b).blocks_unmendable, 0);
     scrub(b);
-    assert_int_equal(status_of(b).scrub_mended, 0);
+    assert_int_equal(bench_status(b).scrub_mended, 0);
     reopen(b, ABSENT(1), true); /* a, which has no parity */
     bench_end(b);
 }
@@ -199,7 +185,7 @@ static void test_two_shapes(void **state)
 {
     (void)state;
     struct bench *b = begin(four_and_two, (struct sp_parity_shape){3, 1});
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(wrong_parity(b, 0), 0);
     assert_int_equal(wrong_parity(b, 1), 0);
     /* a's sidecars are lost: of b's shape one block of each column may be. */
@@ -214,9 +200,9 @@ static void test_two_shapes(void **state)
     }
     model_check(b->volume, &b->model, NULL, 0);
     scrub(b);
-    assert_int_equal(status_of(b).scrub_unmendable, 0);
+    assert_int_equal(bench_status(b).scrub_unmendable, 0);
     assert_int_equal(wrong_parity(b, 0), 0);
-    assert_true(status_of(b).parity_mended > 0);
+    assert_true(bench_status(b).parity_mended > 0);
     bench_end(b);
 }
 
@@ -226,7 +212,7 @@ static void test_too_much(void **state)
 {
     (void)state;
     struct bench *b = begin(four_and_two, (struct sp_parity_shape){0});
-    tend_all(b);
+    bench_tend_all(b);
     uint32_t segments = 0;
     const struct sp_volume *v = b->volume;
     for (size_t i = 0; i + 2 < v->segments_count; i++)
@@ -237,13 +223,13 @@ static void test_too_much(void **state)
     bench_stop(b);
     assert_int_equal(bench_open(b, ABSENT(1), true, &error), SP_OK);
     scrub(b);
-    struct sp_volume_status status = status_of(b);
+    struct sp_volume_status status = bench_status(b);
     assert_int_equal(status.scrub_unmendable, 3 * segments);
     assert_int_equal(status.scrub_mended + status.scrub_unmendable, rotten);
     /* With the other copy all is well again, and the sidecars are as they were. */
     reopen(b, 0, false);
     scrub(b);
-    assert_int_equal(status_of(b).scrub_unmendable, 0);
+    assert_int_equal(bench_status(b).scrub_unmendable, 0);
     assert_int_equal(wrong_parity(b, 0), 0);
     bench_end(b);
 }
@@ -253,14 +239,14 @@ static void test_rotten_parity(void **state)
 {
     (void)state;
     struct bench *b = begin(four_and_two, four_and_two);
-    tend_all(b);
+    bench_tend_all(b);
     struct sp_unit *unit = b->volume->members[0].unit;
     assert_true(sp_sim_rot(b->world, 0, 1, SP_UNIT_PARITY, 0));
     for (uint32_t k = 3; k < 9; k++)
         assert_true(sp_sim_rot(b->world, 1, 2, SP_UNIT_PARITY, k));
     assert_int_equal(unit->ops->remove(unit, 3, SP_UNIT_PARITY, &error), SP_OK);
     scrub(b);
-    struct sp_volume_status status = status_of(b);
+    struct sp_volume_status status = bench_status(b);
     assert_int_equal(status.parity_mended, 7);
     assert_int_equal(status.scrub_mended, 0);
     assert_int_equal(status.scrub_done_blocks, status.scrub_total_blocks);
@@ -274,7 +260,7 @@ static void test_rot_in_both(void **state)
 {
     (void)state;
     struct bench *b = begin(four_and_two, (struct sp_parity_shape){0});
-    tend_all(b);
+    bench_tend_all(b);
     const struct sp_volume_segment *s = &b->volume->segments[1];
     uint32_t columns = sp_parity_columns(four_and_two, blocks_of(s));
     for (uint32_t c = 0; c < columns; c++) {
@@ -284,8 +270,8 @@ static void test_rot_in_both(void **state)
     reopen(b, ABSENT(1), true);
     model_check(b->volume, &b->model, NULL, 0);
     scrub(b);
-    assert_int_equal(status_of(b).blocks_mended, columns);
-    assert_int_equal(status_of(b).parity_mended, columns);
+    assert_int_equal(bench_status(b).blocks_mended, columns);
+    assert_int_equal(bench_status(b).parity_mended, columns);
     assert_int_equal(wrong_parity(b, 0), 0);
     bench_end(b);
 }
@@ -307,7 +293,7 @@ static void test_crash_while_making(void **state)
         sp_sim_crash_at(b->world, 0, SP_SIM_NONE);
         assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
         model_check(b->volume, &b->model, NULL, 0);
-        tend_all(b);
+        bench_tend_all(b);
         assert_int_equal(wrong_parity(b, 0), 0);
         assert_int_equal(wrong_parity(b, 1), 0);
         rot_stretches(b, 0, (uint32_t)at % 10, 0);
@@ -326,12 +312,12 @@ static void test_another_shape(void **state)
     (void)state;
     static const struct sp_parity_shape shapes[] = {{2, 2}, {16, 1}, {128, 32}, {1, 1}};
     struct bench *b = begin(four_and_two, (struct sp_parity_shape){0});
-    tend_all(b);
+    bench_tend_all(b);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         b->parity[0] = shapes[i];
         reopen(b, 0, false);
-        assert_true(status_of(b).units[0].parity.data_rows == shapes[i].data_rows);
-        tend_all(b);
+        assert_true(bench_status(b).units[0].parity.data_rows == shapes[i].data_rows);
+        bench_tend_all(b);
         assert_int_equal(wrong_parity(b, 0), 0);
     }
     bench_end(b);
@@ -343,10 +329,10 @@ static void test_without_room(void **state)
     (void)state;
     struct bench *b = begin(four_and_two, (struct sp_parity_shape){0});
     sp_sim_set_fault(b->world, 0, SP_SIM_FULL);
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
-    assert_true(status_of(b).units[0].lacks_parity > 3);
-    assert_int_equal(status_of(b).parity_written, 0);
+    assert_true(bench_status(b).units[0].lacks_parity > 3);
+    assert_int_equal(bench_status(b).parity_written, 0);
     sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
     assert_int_equal(bench_deliver(b), SP_OK);
     bench_end(b);
@@ -358,20 +344,20 @@ static void test_fault_while_making(void **state)
 {
     (void)state;
     struct bench *b = with_parity(bench_begin(0, 60), four_and_two, (struct sp_parity_shape){0});
-    while (status_of(b).parity_written == 0)
+    while (bench_status(b).parity_written == 0)
         assert_true(sp_volume_run_once(b->volume));
     sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
     assert_int_equal(bench_deliver(b), SP_OK);
-    tend_all(b);
+    bench_tend_all(b);
     sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
     assert_int_equal(sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error), SP_OK);
     sp_sim_set_fault(b->world, 1, SP_SIM_FAIL_WRITES);
     assert_int_equal(bench_deliver(b), SP_OK); /* a takes its place */
     assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
-    tend_all(b);
-    assert_int_equal(status_of(b).units[0].lacks_parity, 0);
+    bench_tend_all(b);
+    assert_int_equal(bench_status(b).units[0].lacks_parity, 0);
     assert_int_equal(wrong_parity(b, 0), 0);
     bench_end(b);
 }
@@ -388,13 +374,13 @@ static void test_sweep(void **state)
         assert_int_equal(unit->ops->create(unit, segment, 3 | SP_UNIT_PARITY, 2, &error), SP_OK);
     assert_int_equal(unit->ops->create(unit, 1000, 3, 2, &error), SP_OK); /* not the log's */
     assert_int_equal(unit->ops->create(unit, 1, 1 | SP_UNIT_PARITY, 2, &error), SP_OK);
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(unit->ops->list_sidecars(unit, &list, &count, &error), SP_OK);
     for (size_t i = 0; i < count; i++)
         lone += list[i].generation != SP_UNIT_PARITY;
     free(list);
     assert_int_equal(lone, 1);
-    assert_int_equal(count, status_of(b).segments - 1 + lone);
+    assert_int_equal(count, bench_status(b).segments - 1 + lone);
     assert_int_equal(wrong_parity(b, 0), 0);
     bench_end(b);
 }

@@ -13,28 +13,14 @@
 
 static struct sp_error error;
 
-static struct sp_volume_status status_of(struct bench *b)
-{
-    struct sp_volume_status status;
-    sp_volume_status(b->volume, &status);
-    return status;
-}
-
 static struct sp_unit_counts counts_of(struct bench *b, uint32_t disk)
 {
-    return status_of(b).units[disk].counts;
+    return bench_status(b).units[disk].counts;
 }
 
 static void read_all(struct bench *b)
 {
     model_check(b->volume, &b->model, NULL, 0);
-}
-
-static void tend_all(struct bench *b)
-{
-    for (int i = 0; i < 100000 && sp_volume_run_once(b->volume); i++)
-        ;
-    assert_false(sp_volume_run_once(b->volume));
 }
 
 static void read_block(struct bench *b, uint32_t disk, uint64_t segment, uint32_t block,
@@ -69,9 +55,9 @@ static void test_read_mends(void **state)
 {
     (void)state;
     struct bench *b = bench_begin(0, 60);
-    while (status_of(b).end.blocks < 7)
+    while (bench_status(b).end.blocks < 7)
         assert_int_equal(bench_deliver(b), SP_OK);
-    uint64_t last = status_of(b).end.segment;
+    uint64_t last = bench_status(b).end.segment;
     const uint64_t segments[] = {2, 3, last};
     for (size_t i = 0; i < 3; i++)
         for (uint32_t block = 2; block < 5; block++)
@@ -80,10 +66,10 @@ static void test_read_mends(void **state)
         assert_int_equal(read_some(b, segments[i], 1, 6), SP_OK);
     assert_int_equal(counts_of(b, 0).blocks_served, 6);
     assert_int_equal(counts_of(b, 1).blocks_served, 3);
-    assert_int_equal(status_of(b).blocks_bad, 9);
-    assert_int_equal(status_of(b).blocks_mended, 0); /* not by the reader itself */
-    tend_all(b);
-    struct sp_volume_status status = status_of(b);
+    assert_int_equal(bench_status(b).blocks_bad, 9);
+    assert_int_equal(bench_status(b).blocks_mended, 0); /* not by the reader itself */
+    bench_tend_all(b);
+    struct sp_volume_status status = bench_status(b);
     struct sp_unit_counts a = counts_of(b, 0), c = counts_of(b, 1);
     assert_true(a.blocks_mended == 6 && a.blocks_bad == 6);
     assert_true(c.blocks_mended == 3 && c.blocks_bad == 3);
@@ -97,8 +83,8 @@ static void test_read_mends(void **state)
     /* Nothing is left to be found. */
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(read_some(b, segments[i], 1, 6), SP_OK);
-    tend_all(b);
-    assert_int_equal(status_of(b).blocks_mended, status.blocks_mended);
+    bench_tend_all(b);
+    assert_int_equal(bench_status(b).blocks_mended, status.blocks_mended);
     assert_int_equal(counts_of(b, 0).blocks_bad, a.blocks_bad);
     bench_end(b);
 }
@@ -120,8 +106,8 @@ static void test_misdirected(void **state)
     assert_int_equal(read_some(b, 2, 1, 6), SP_OK);
     assert_int_equal(counts_of(b, 1).blocks_misdirected, 1);
     assert_int_equal(counts_of(b, 0).blocks_misdirected, 0);
-    assert_int_equal(status_of(b).blocks_misdirected, 1);
-    tend_all(b);
+    assert_int_equal(bench_status(b).blocks_misdirected, 1);
+    bench_tend_all(b);
     assert_true(same_on_both(b, 2, 3) && same_on_both(b, 2, 4));
     bench_end(b);
 }
@@ -135,11 +121,11 @@ static void test_unmendable(void **state)
         assert_true(sp_sim_rot(b->world, disk, 2, 0, 7));
     for (int i = 0; i < 5; i++) {
         assert_int_equal(read_some(b, 2, 7, 1), SP_CORRUPT);
-        tend_all(b);
+        bench_tend_all(b);
     }
     assert_int_equal(counts_of(b, 0).blocks_unmendable, 1);
     assert_int_equal(counts_of(b, 1).blocks_unmendable, 1);
-    assert_int_equal(status_of(b).blocks_mended, 0);
+    assert_int_equal(bench_status(b).blocks_mended, 0);
     assert_int_equal(counts_of(b, 0).blocks_served, 0);
     assert_in_range(counts_of(b, 0).blocks_bad, 5, 7); /* by mending the other as well */
     sp_volume_close(b->volume);
@@ -157,12 +143,12 @@ static void test_ejected_is_left_alone(void **state)
     assert_int_equal(bench_deliver(b), SP_OK);
     sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
     assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
-    tend_all(b); /* c is resilvered */
+    bench_tend_all(b); /* c is resilvered */
     for (uint32_t disk = 0; disk < 3; disk++)
         assert_true(sp_sim_rot(b->world, disk, 2, 0, 7));
     read_block(b, 0, 2, 7, before);
     assert_int_equal(read_some(b, 2, 7, 1), SP_CORRUPT); /* it was asked too */
-    tend_all(b);
+    bench_tend_all(b);
     read_block(b, 0, 2, 7, after);
     assert_memory_equal(before, after, SP_BLOCK_BYTES);
     assert_int_equal(counts_of(b, 0).blocks_bad + counts_of(b, 0).blocks_unmendable, 0);
@@ -179,19 +165,19 @@ static void test_overflow(void **state)
     (void)state;
     struct bench *b = bench_begin(256U << 10, 250);
     uint32_t rotten = 0;
-    for (uint64_t segment = 1; segment < status_of(b).end.segment; segment++)
+    for (uint64_t segment = 1; segment < bench_status(b).end.segment; segment++)
         for (uint32_t block = 1; block < 60; block += 2)
             rotten += sp_sim_rot(b->world, 0, segment, 0, block);
     assert_true(rotten > 2 * SP_REPAIRS_MAX);
     uint64_t mended = 0;
     for (int i = 0; i < 20; i++) {
         read_all(b);
-        tend_all(b);
+        bench_tend_all(b);
         if (i == 0)
-            assert_in_range(status_of(b).blocks_mended, 1, SP_REPAIRS_MAX);
-        if (status_of(b).blocks_mended == mended)
+            assert_in_range(bench_status(b).blocks_mended, 1, SP_REPAIRS_MAX);
+        if (bench_status(b).blocks_mended == mended)
             break;
-        mended = status_of(b).blocks_mended;
+        mended = bench_status(b).blocks_mended;
     }
     assert_true(mended > SP_REPAIRS_MAX);
     uint64_t bad = counts_of(b, 0).blocks_bad;
@@ -208,7 +194,7 @@ static void test_fault_while_mending(void **state)
     assert_true(sp_sim_rot(b->world, 0, 2, 0, 7));
     assert_int_equal(read_some(b, 2, 7, 1), SP_OK);
     sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(bench_deliver(b), SP_OK);
     assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
     assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
@@ -224,9 +210,9 @@ static void test_file_gone(void **state)
     assert_int_equal(a->ops->remove(a, 3, 0, &error), SP_OK);
     read_all(b);
     assert_true(counts_of(b, 0).blocks_served > 0);
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
-    assert_true(status_of(b).thin_lsn == 0);
+    assert_true(bench_status(b).thin_lsn == 0);
     assert_true(counts_of(b, 0).resilvered_bytes > 0);
     assert_true(same_on_both(b, 3, 2));
     bench_end(b);

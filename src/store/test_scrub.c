@@ -18,20 +18,6 @@
 static struct sp_error error;
 static char state_path[96];
 
-static struct sp_volume_status status_of(struct bench *b)
-{
-    struct sp_volume_status status;
-    sp_volume_status(b->volume, &status);
-    return status;
-}
-
-static void tend_all(struct bench *b)
-{
-    for (int i = 0; i < 100000 && sp_volume_run_once(b->volume); i++)
-        ;
-    assert_false(sp_volume_run_once(b->volume));
-}
-
 static struct bench *begin(void)
 {
     struct bench *b = bench_begin(256U << 10, 250);
@@ -71,24 +57,24 @@ static void test_goes_on(void **state)
     sp_volume_scrub_now(b->volume);
     do
         assert_true(sp_volume_run_once(b->volume));
-    while (status_of(b).scrub_done_blocks < status_of(b).scrub_total_blocks / 2);
-    assert_int_equal(status_of(b).scrub_mended, 1);
-    uint64_t done = status_of(b).scrub_done_blocks;
+    while (bench_status(b).scrub_done_blocks < bench_status(b).scrub_total_blocks / 2);
+    assert_int_equal(bench_status(b).scrub_mended, 1);
+    uint64_t done = bench_status(b).scrub_done_blocks;
     restart(b);
-    struct sp_volume_status status = status_of(b);
+    struct sp_volume_status status = bench_status(b);
     assert_true(status.scrub_running && status.scrub_finished_ns == 0);
     assert_int_equal(status.scrub_mended, 1);
     /* At most the segment that it was in is looked at again. */
     assert_in_range(status.scrub_done_blocks, done - 3 * 64, done);
-    tend_all(b);
-    status = status_of(b);
+    bench_tend_all(b);
+    status = bench_status(b);
     assert_int_equal(status.scrub_mended, 2);
     assert_int_equal(status.scrub_done_blocks, status.scrub_total_blocks);
     assert_true(status.tended_bytes / SP_BLOCK_BYTES < status.scrub_total_blocks * 2 / 3);
     assert_true(status.scrub_finished_ns && !status.scrub_running);
     uint64_t finished = status.scrub_finished_ns;
     restart(b);
-    status = status_of(b);
+    status = bench_status(b);
     assert_false(status.scrub_running);
     assert_true(status.scrub_finished_ns == finished);
     assert_true(status.units[0].scrubbed_ns == finished &&
@@ -107,15 +93,15 @@ static void test_one_unit(void **state)
     assert_int_equal(sp_volume_scrub_unit(b->volume, "b", &error), SP_OK);
     sp_volume_run_once(b->volume);
     restart(b); /* it stays b's alone */
-    tend_all(b);
-    struct sp_volume_status status = status_of(b);
+    bench_tend_all(b);
+    struct sp_volume_status status = bench_status(b);
     assert_int_equal(status.units[0].counts.blocks_mended, 0);
     assert_int_equal(status.scrub_mended, 1);
     assert_true(status.scrub_finished_ns == 0); /* it was not all of it */
     assert_true(status.units[1].scrubbed_ns && status.units[0].scrubbed_ns == 0);
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
-    status = status_of(b);
+    bench_tend_all(b);
+    status = bench_status(b);
     assert_true(status.units[0].counts.blocks_mended == 1 && status.scrub_finished_ns);
     end(b);
 }
@@ -129,14 +115,14 @@ static void test_skipped(void **state)
     assert_int_equal(a->ops->seal(a, 3, 0, 10, &error), SP_OK); /* cut short */
     sp_sim_set_fault(b->world, 0, SP_SIM_FULL);
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
-    struct sp_volume_status status = status_of(b);
+    bench_tend_all(b);
+    struct sp_volume_status status = bench_status(b);
     assert_true(!status.scrub_running && status.scrub_finished_ns == 0);
     assert_true(status.units[0].scrubbed_ns == 0);
     sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
-    assert_true(status_of(b).scrub_finished_ns && status_of(b).units[0].scrubbed_ns);
+    bench_tend_all(b);
+    assert_true(bench_status(b).scrub_finished_ns && bench_status(b).units[0].scrubbed_ns);
     end(b);
 }
 
@@ -167,7 +153,7 @@ static void test_overdue(void **state)
         write_ages(b, cases[i].since_days * DAY_S, cases[i].finished_days * DAY_S);
         b->scrub_max_age_s = cases[i].max_days * DAY_S;
         assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
-        struct sp_volume_status status = status_of(b);
+        struct sp_volume_status status = bench_status(b);
         uint64_t days = cases[i].finished_days ? cases[i].finished_days : cases[i].since_days;
         assert_int_equal(status.scrub_age_s / 60, days * DAY_S / 60);
         assert_int_equal(status.scrub_overdue, cases[i].overdue);
@@ -175,8 +161,8 @@ static void test_overdue(void **state)
         assert_int_equal(b->volume->scrub.warned_ms != 0, cases[i].overdue); /* once a day */
     }
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
-    assert_true(status_of(b).scrub_age_s < 60 && !status_of(b).scrub_overdue);
+    bench_tend_all(b);
+    assert_true(bench_status(b).scrub_age_s < 60 && !bench_status(b).scrub_overdue);
     end(b);
 }
 
@@ -220,7 +206,7 @@ static void test_damaged_state(void **state)
         assert_int_equal(sp_scrub_state_parse(sp_slice_str(text), &parsed), SP_CORRUPT);
         write_state(text);
         assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
-        assert_true(status_of(b).scrub_finished_ns == 0 && !status_of(b).scrub_running);
+        assert_true(bench_status(b).scrub_finished_ns == 0 && !bench_status(b).scrub_running);
         bench_stop(b);
     }
     /* Another volume's says nothing of this one. */
@@ -229,7 +215,7 @@ static void test_damaged_state(void **state)
              "since 1\nfinished 1000\n");
     write_state(text);
     assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
-    assert_true(status_of(b).scrub_finished_ns == 0);
+    assert_true(bench_status(b).scrub_finished_ns == 0);
     end(b);
 }
 

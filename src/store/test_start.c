@@ -18,20 +18,15 @@
 
 static struct sp_error error;
 
-static void rot(struct bench *b, uint32_t disk, uint64_t segment, uint32_t block)
-{
-    assert_true(sp_sim_rot(b->world, disk, segment, 0, block));
-}
-
 /* Every block is sound on one of the two. */
 static void test_rot_at_different_places(void **state)
 {
     (void)state;
     struct bench *b = bench_begin(0, 8);
     bench_stop(b);
-    rot(b, 0, 1, 5);
-    rot(b, 1, 1, 9);
-    rot(b, 1, 1, 0);
+    bench_rot(b, 0, 1, 5);
+    bench_rot(b, 1, 1, 9);
+    bench_rot(b, 1, 1, 0);
     assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
     model_check(b->volume, &b->model, NULL, 0);
     assert_int_equal(bench_deliver(b), SP_OK);
@@ -59,9 +54,9 @@ static void test_hole(void **state)
         bench_stop(b);
         for (int kept = 0; kept < 2; kept++) {
             if (!kept)
-                rot(b, 1, 2, cases[i].block);
+                bench_rot(b, 1, 2, cases[i].block);
             if (!kept && cases[i].both)
-                rot(b, 0, 2, cases[i].block);
+                bench_rot(b, 0, 2, cases[i].block);
             if (kept) /* what the index knows is not needed to see it */
                 assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
             assert_int_equal(bench_open(b, cases[i].absent, false, &error), SP_UNAVAILABLE);
@@ -90,7 +85,7 @@ static void test_index_knows_more(void **state)
     sp_sim_crash_at(b->world, sp_sim_operations(b->world) + 1, SP_SIM_NONE);
     bench_stop(b);
     sp_sim_crash_at(b->world, 0, SP_SIM_NONE);
-    rot(b, 1, status.end.segment, status.end.blocks - 1);
+    bench_rot(b, 1, status.end.segment, status.end.blocks - 1);
     assert_int_equal(bench_open(b, ABSENT(0), false, &error), SP_UNAVAILABLE);
     assert_non_null(strstr(error.why, "the index has them"));
     sp_sim_restart(b->world);
@@ -109,7 +104,7 @@ static void test_crash_while_mending(void **state)
     for (uint64_t at = 1;; at++) {
         struct bench *b = bench_begin(0, 8);
         bench_stop(b);
-        rot(b, 1, 1, 5);
+        bench_rot(b, 1, 1, 5);
         sp_sim_crash_at(b->world, sp_sim_operations(b->world) + at, SP_SIM_SUBSET);
         enum sp_status status = bench_open(b, 0, false, &error);
         bool crashed = sp_sim_crashed(b->world);
@@ -133,7 +128,7 @@ static void test_no_room_to_mend(void **state)
     (void)state;
     struct bench *b = bench_begin(0, 8);
     bench_stop(b);
-    rot(b, 1, 1, 5);
+    bench_rot(b, 1, 1, 5);
     sp_sim_set_fault(b->world, 0, SP_SIM_FULL);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
@@ -156,7 +151,7 @@ static void test_long_tail(void **state)
     for (int i = 0; i < 18; i++)
         assert_int_equal(bench_deliver(b), SP_OK);
     bench_stop(b);
-    rot(b, 1, 1, 3);
+    bench_rot(b, 1, 1, 3);
     assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
     bench_end(b);
 }
@@ -326,7 +321,7 @@ static void test_segments_are_remembered(void **state)
         assert_true(status.segments > 5);
         bench_stop(b);
         for (uint32_t disk = 0; disk < 2 && !gone; disk++)
-            rot(b, disk, 3, 0);
+            bench_rot(b, disk, 3, 0);
         for (uint32_t disk = 0; disk < 2 && gone; disk++) {
             struct sp_unit *unit;
             assert_int_equal(sp_sim_unit_open(b->world, disk, "x", &unit, &error), SP_OK);

@@ -12,25 +12,12 @@
 
 static struct sp_error error;
 
-static struct sp_volume_status status_of(struct bench *b)
-{
-    struct sp_volume_status status;
-    sp_volume_status(b->volume, &status);
-    return status;
-}
-
-static void tend_all(struct bench *b)
-{
-    for (int i = 0; i < 100000 && sp_volume_run_once(b->volume); i++)
-        ;
-}
-
 static void test_units(void **state)
 {
     (void)state;
     uint64_t before = sp_wall_ns();
     struct bench *b = bench_begin(0, 60);
-    struct sp_volume_status s = status_of(b);
+    struct sp_volume_status s = bench_status(b);
     assert_int_equal(s.commits, 61);
     assert_true(s.index_bytes > 4096 && s.index_map_bytes >= s.index_bytes);
     for (int i = 0; i < 2; i++) {
@@ -44,15 +31,15 @@ static void test_units(void **state)
 
     sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
     assert_int_equal(bench_deliver(b), SP_OK);
-    s = status_of(b);
+    s = bench_status(b);
     assert_true(s.ejections == 1 && s.recruits == 1);
     assert_true(s.units[0].state == SP_UNIT_EJECTED && s.units[0].since_ns > opened);
     assert_true(s.units[0].lsn_first == 1 && s.units[0].lsn_last == end);
     assert_true(s.units[2].lsn_first == end + 1 && s.units[2].lsn_last == s.end.lsn);
     assert_true(s.units[2].lacks_segments > 3 && s.units[2].lacks_bytes > 3 * SP_BLOCK_BYTES);
     uint64_t lacks = s.units[2].lacks_bytes;
-    tend_all(b);
-    s = status_of(b);
+    bench_tend_all(b);
+    s = bench_status(b);
     assert_true(s.units[2].lsn_first == 1 && s.units[2].lacks_bytes == 0);
     assert_int_equal(s.units[2].counts.resilvered_bytes, lacks);
     assert_int_equal(s.resilvered_bytes, lacks);
@@ -64,7 +51,7 @@ static void test_distributions(void **state)
 {
     (void)state;
     struct bench *b = bench_begin(0, 20);
-    struct sp_volume_status s = status_of(b);
+    struct sp_volume_status s = bench_status(b);
     struct sp_totals totals;
     assert_true(sp_volume_totals(b->volume, SP_OF_COMMIT_US, 0, &totals));
     assert_int_equal(totals.count, s.commits);
@@ -88,7 +75,7 @@ static void test_votes(void **state)
     uint32_t accepted = 0;
     for (uint32_t i = 0; i < 3; i++) {
         assert_int_equal(sp_volume_unit_vote(b->volume, i, &promised, &accepted, &error), SP_OK);
-        assert_int_equal(accepted, status_of(b).epoch_counter);
+        assert_int_equal(accepted, bench_status(b).epoch_counter);
         assert_int_equal(promised, accepted);
     }
     assert_int_equal(sp_volume_unit_vote(b->volume, 3, &promised, &accepted, &error), SP_NOT_FOUND);

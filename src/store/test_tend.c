@@ -14,21 +14,6 @@
 
 static struct sp_error error;
 
-static struct sp_volume_status status_of(struct bench *b)
-{
-    struct sp_volume_status status;
-    sp_volume_status(b->volume, &status);
-    return status;
-}
-
-/* Until there is nothing left to do. */
-static void tend_all(struct bench *b)
-{
-    for (int i = 0; i < 100000 && sp_volume_run_once(b->volume); i++)
-        ;
-    assert_false(sp_volume_run_once(b->volume));
-}
-
 /* The spare that took a failed unit's place gets all that came before, and is enough alone. */
 static void test_resilver(void **state)
 {
@@ -37,11 +22,11 @@ static void test_resilver(void **state)
         struct bench *b = bench_begin(0, 60); /* several segments */
         sp_sim_set_fault(b->world, victim, SP_SIM_FAIL_WRITES);
         assert_int_equal(bench_deliver(b), SP_OK);
-        struct sp_volume_status status = status_of(b);
+        struct sp_volume_status status = bench_status(b);
         assert_true(status.segments > 4 && status.thin_lsn > 0);
         assert_true(status.units[2].lacks_segments > 3);
-        tend_all(b);
-        status = status_of(b);
+        bench_tend_all(b);
+        status = bench_status(b);
         assert_true(status.thin_lsn == 0 && status.units[2].lacks_segments == 0);
         for (int i = 0; i < 5; i++)
             assert_int_equal(bench_deliver(b), SP_OK);
@@ -74,8 +59,8 @@ static void test_crash_while_resilvering(void **state)
         sp_sim_crash_at(b->world, 0, SP_SIM_NONE);
         assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
         model_check(b->volume, &b->model, NULL, 0);
-        tend_all(b);
-        assert_true(status_of(b).thin_lsn == 0);
+        bench_tend_all(b);
+        assert_true(bench_status(b).thin_lsn == 0);
         bench_stop(b);
         assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
         assert_int_equal(bench_open(b, ABSENT(1), true, &error), SP_OK);
@@ -96,8 +81,8 @@ static void test_resilver_from_rotten(void **state)
         assert_true(sp_sim_rot(b->world, block % 2, 2, 0, block));
     sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES); /* it can still be read */
     assert_int_equal(bench_deliver(b), SP_OK);
-    tend_all(b);
-    assert_true(status_of(b).blocks_unmendable == 0);
+    bench_tend_all(b);
+    assert_true(bench_status(b).blocks_unmendable == 0);
     bench_stop(b);
     sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
     assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
@@ -113,9 +98,9 @@ static void test_resilver_without_room(void **state)
     sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
     assert_int_equal(bench_deliver(b), SP_OK);
     sp_sim_set_fault(b->world, 2, SP_SIM_FULL);
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
-    assert_true(status_of(b).thin_lsn > 0);
+    assert_true(bench_status(b).thin_lsn > 0);
     bench_end(b);
 }
 
@@ -129,15 +114,15 @@ static void test_scrub(void **state)
         for (uint32_t block = 0; block < 20; block += 3, rotten++)
             assert_true(sp_sim_rot(b->world, (uint32_t)(segment + block) % 2, segment, 0, block));
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
-    struct sp_volume_status status = status_of(b);
+    bench_tend_all(b);
+    struct sp_volume_status status = bench_status(b);
     assert_true(status.scrub_finished_ns && !status.scrub_running);
     assert_int_equal(status.scrub_mended, rotten);
     assert_int_equal(status.scrub_unmendable, 0);
     assert_int_equal(status.scrub_done_blocks, status.scrub_total_blocks);
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
-    assert_int_equal(status_of(b).scrub_mended, 0);
+    bench_tend_all(b);
+    assert_int_equal(bench_status(b).scrub_mended, 0);
     /* One alone has everything now. */
     bench_stop(b);
     assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
@@ -154,8 +139,8 @@ static void test_unmendable(void **state)
         assert_true(sp_sim_rot(b->world, disk, 2, 0, 7));
     assert_true(sp_sim_rot(b->world, 0, 2, 0, 9));
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
-    struct sp_volume_status status = status_of(b);
+    bench_tend_all(b);
+    struct sp_volume_status status = bench_status(b);
     assert_int_equal(status.scrub_mended, 1);
     assert_int_equal(status.scrub_unmendable, 2);
     sp_volume_close(b->volume);
@@ -171,12 +156,12 @@ static void test_fault_while_scrubbing(void **state)
     assert_true(sp_sim_rot(b->world, 0, 2, 0, 7));
     sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(bench_deliver(b), SP_OK);
     assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
     assert_int_equal(bench_state(b, 2), SP_UNIT_REPLICA);
-    tend_all(b);
-    assert_true(status_of(b).thin_lsn == 0);
+    bench_tend_all(b);
+    assert_true(bench_status(b).thin_lsn == 0);
     bench_end(b);
 }
 
@@ -193,9 +178,9 @@ static void test_lost_files(void **state)
     unit->ops->close(unit);
     sp_sim_restart(b->world);
     assert_int_equal(bench_open(b, 0, false, &error), SP_OK);
-    assert_true(status_of(b).thin_lsn > 0);
-    tend_all(b);
-    assert_true(status_of(b).thin_lsn == 0);
+    assert_true(bench_status(b).thin_lsn > 0);
+    bench_tend_all(b);
+    assert_true(bench_status(b).thin_lsn == 0);
     bench_stop(b);
     assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
     assert_int_equal(bench_open(b, ABSENT(0), false, &error), SP_OK);
@@ -211,9 +196,9 @@ static void test_file_lost_in_use(void **state)
     struct sp_unit *a = b->volume->members[0].unit;
     assert_int_equal(a->ops->remove(a, 3, 0, &error), SP_OK);
     sp_volume_scrub_now(b->volume);
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
-    assert_true(status_of(b).thin_lsn == 0);
+    assert_true(bench_status(b).thin_lsn == 0);
     bench_stop(b);
     assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
     assert_int_equal(bench_open(b, ABSENT(1), false, &error), SP_OK);
@@ -270,7 +255,7 @@ static void test_add_unit(void **state)
     sp_sim_set_fault(b->world, 0, SP_SIM_FAIL_WRITES);
     for (int i = 0; i < 10; i++)
         assert_int_equal(bench_deliver(b), SP_OK);
-    tend_all(b);
+    bench_tend_all(b);
     assert_int_equal(bench_state(b, 0), SP_UNIT_EJECTED);
     sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
     assert_int_equal(sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error), SP_OK);
@@ -281,9 +266,9 @@ static void test_add_unit(void **state)
     sp_sim_set_fault(b->world, 1, SP_SIM_FAIL_ALL);
     assert_int_equal(bench_deliver(b), SP_OK);
     assert_int_equal(bench_state(b, 0), SP_UNIT_REPLICA);
-    uint64_t resilvered = status_of(b).resilvered_bytes;
-    tend_all(b);
-    struct sp_volume_status status = status_of(b);
+    uint64_t resilvered = bench_status(b).resilvered_bytes;
+    bench_tend_all(b);
+    struct sp_volume_status status = bench_status(b);
     assert_true(status.thin_lsn == 0);
     assert_true(status.resilvered_bytes > resilvered);
     assert_true(status.resilvered_bytes - resilvered < status.tended_bytes / 2);
@@ -306,8 +291,8 @@ static void test_add_unit_ends_deferring(void **state)
     sp_sim_set_fault(b->world, 0, SP_SIM_HEALTHY);
     assert_int_equal(sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error), SP_OK);
     assert_int_equal(bench_deliver(b), SP_OK);
-    tend_all(b);
-    assert_true(status_of(b).thin_lsn == 0);
+    bench_tend_all(b);
+    assert_true(bench_status(b).thin_lsn == 0);
     bench_end(b);
 }
 
@@ -318,7 +303,7 @@ static void test_failed_attempt_stays_void(void **state)
     (void)state;
     struct bench *b = bench_begin(0, 0);
     b->body_bytes = 3000;
-    while (status_of(b).end.blocks < 23)
+    while (bench_status(b).end.blocks < 23)
         assert_int_equal(bench_deliver(b), SP_OK);
     b->body_bytes = 5000;
     sp_sim_set_fault(b->world, 1, SP_SIM_FULL);
@@ -344,8 +329,8 @@ static void test_failed_attempt_stays_void(void **state)
     assert_int_equal(sp_volume_add_unit(b->volume, "a", bench_open_disk, b, &error), SP_OK);
     sp_sim_set_fault(b->world, 2, SP_SIM_FAIL_WRITES);
     assert_int_equal(bench_deliver(b), SP_OK); /* a takes c's place */
-    tend_all(b);
-    assert_true(status_of(b).thin_lsn == 0);
+    bench_tend_all(b);
+    assert_true(bench_status(b).thin_lsn == 0);
     model_check(b->volume, &b->model, NULL, 0);
     bench_stop(b);
     assert_int_equal(sp_index_destroy(bench_index_path, &error), SP_OK);
