@@ -203,9 +203,10 @@ def test_unprotect_before_merging(platform):
     before, others = split(platform)
     start_accepting(platform)
     send(platform, "since")
-    result = platform.command("account", "unprotect", ANNA, stdin="something else\n", check=False)
+    result = platform.command("account", "unprotect", ANNA, "--confirm", "something else", check=False)
     assert result.returncode == 1 and "not confirmed" in result.stderr
-    platform.command("account", "unprotect", ANNA, stdin=ANNA + "\n")
+    assert "no terminal" in platform.command("account", "unprotect", ANNA, stdin=ANNA + "\n", check=False).stderr
+    platform.command("account", "unprotect", ANNA, "--confirm", ANNA)
     seen = subjects(platform)
     assert sorted(seen.values()) == sorted([*before.values(), "since"])
     send(platform, "since then")

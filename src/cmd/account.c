@@ -1,6 +1,7 @@
 /* `sternpost account add|list|passwd|remove|unprotect`. */
 #include "cmd/cmd.h"
 #include "cmd/operation.h"
+#include "guard/guard.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,38 +109,9 @@ int sp_cmd_account_remove(struct sp_call *call)
 
 int sp_cmd_account_unprotect(struct sp_call *call)
 {
-    struct sp_error error = {0};
     bool all = call->options[0] != NULL;
-    const char *typed = call->options[1];
-    const char *what = all ? call->config.volume.name : call->arguments[0];
-    char prompt[600], *line = NULL;
-    json_t *result;
     if (all == (call->arguments_count == 1))
         return sp_misuse(call, "give an address, or --all");
-    if (!typed) {
-        snprintf(prompt, sizeof prompt,
-                 "Clients will see what there is, and may delete their own copies of what is "
-                 "missing.\nType %s%.300s to confirm: ",
-                 all ? "the volume's name, " : "", what);
-        if (sp_read_line(prompt, false, &line) == SP_OK)
-            typed = line;
-    }
-    bool confirmed = typed && strcmp(typed, what) == 0;
-    free(line);
-    if (!confirmed) {
-        sp_error_set(&error, SP_DENIED, what, "not confirmed; nothing was changed");
-        sp_error_todo(&error, "type %s when asked (or on standard input), or give --confirm %s",
-                      what, what);
-        return sp_fail(&error);
-    }
-    json_t *parameters = all ? NULL : json_pack("{s:s}", "address", what);
-    if (sp_operation_run(&call->config, "account.unprotect", parameters, &result, &error))
-        return sp_fail(&error);
-    if (call->json)
-        sp_print_json(result);
-    else
-        printf("%s: %" JSON_INTEGER_FORMAT " protections ended\n", what,
-               json_integer_value(json_object_get(result, "unprotected")));
-    json_decref(result);
-    return SP_EXIT_OK;
+    return sp_guard_ask(call, "account.unprotect", all ? SP_GUARD_ALL_ACCOUNTS : call->arguments[0],
+                        call->options[1]);
 }

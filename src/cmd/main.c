@@ -95,9 +95,11 @@ static const struct sp_verb verbs[] = {
         .details =
             "A mailbox with records missing, or after a start with --accept-loss any, is "
             "refused to clients, lest\nthey delete their own copies of what is missing. This "
-            "ends it for the account, or with --all for\nall accounts and their list. Asks for "
-            "the address (for --all the volume's name) once more. What is\nmerged back later "
-            "comes under new UIDs.",
+            "ends it for the account, or with --all for\nall accounts and their list. By way of "
+            "the "
+            "guard: the address has to be typed (for --all the\nvolume's name). What is merged "
+            "back "
+            "later comes under new UIDs.",
         .arguments_max = 1,
         .facts = true,
         .options = {{"all", NULL, "all accounts"},

@@ -236,7 +236,6 @@ static const struct {
     {"account.add", sp_operation_account_add},
     {"account.list", sp_operation_account_list},
     {"account.passwd", sp_operation_account_passwd},
-    {"account.unprotect", sp_operation_account_unprotect},
     {"guard.approve", sp_operation_guard_approve},
     {"guard.check", sp_operation_guard_check},
     {"guard.list", sp_operation_guard_list},

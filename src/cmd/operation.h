@@ -16,7 +16,6 @@
  *     guard.list       all                  -> [{id, operation, subject, state, ...}]
  *     guard.policy.end operation            -> {}
  *     guard.tell       subject, id, text    -> {}: a unit was initialised
- *     account.unprotect  address; without: all -> {unprotected}
  *     mail.undelete    address, since, mailbox     -> {messages, passed_over, gone, mailboxes}
  *     mail.erase       address | removed, mailbox, uids, who, why -> {expunged}
  *     volume.compact                        -> {}; volume.compaction tells how far it is

@@ -76,29 +76,6 @@ enum sp_status sp_operation_account_passwd(struct sp_platform *platform, const j
     return status ? status : account_json(&id, sp_slice_str(address), ret_result, error);
 }
 
-enum sp_status sp_operation_account_unprotect(struct sp_platform *platform,
-                                              const json_t *parameters, json_t **ret_result,
-                                              struct sp_error *error)
-{
-    const char *address = json_string_value(json_object_get(parameters, "address"));
-    struct sp_uuid id;
-    uint64_t count = 0;
-    enum sp_status status = SP_OK;
-    if (!address) {
-        status = sp_account_unprotect_all(platform->volume, &count, error);
-    } else {
-        status = sp_operation_find_account(platform, sp_slice_str(address), &id, error);
-        if (!status)
-            status = sp_account_unprotect(platform->volume, &id, &count, error);
-    }
-    if (status)
-        return status;
-    sp_log(SP_LOG_WARN, "account.unprotect", "what=%s chains=%" PRIu64, address ? address : "all",
-           count);
-    *ret_result = json_pack("{s:I}", "unprotected", (json_int_t)count);
-    return *ret_result ? SP_OK : sp_operation_memory(error);
-}
-
 static void list_one(void *context, const struct sp_account_summary *summary)
 {
     char id[SP_UUID_TEXT];

@@ -9,7 +9,7 @@ typedef enum sp_status sp_operation_function(struct sp_platform *platform, const
 
 /* operation_account.c */
 sp_operation_function sp_operation_account_add, sp_operation_account_list,
-    sp_operation_account_passwd, sp_operation_account_unprotect;
+    sp_operation_account_passwd;
 
 /* operation_guard.c */
 sp_operation_function sp_operation_guard_approve, sp_operation_guard_check, sp_operation_guard_list,

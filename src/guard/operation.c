@@ -209,6 +209,59 @@ static enum sp_status carry_out_account(struct sp_guard *g, const struct sp_guar
     return status;
 }
 
+/* ---- Protection ---- */
+
+static enum sp_status find_protected(struct sp_guard *g, const char *text,
+                                     struct sp_guard_subject *ret, struct sp_error *error)
+{
+    if (strcmp(text, SP_GUARD_ALL_ACCOUNTS) != 0)
+        return find_account(g, text, ret, error);
+    snprintf(ret->name, sizeof ret->name, "%s", text);
+    snprintf(ret->confirm, sizeof ret->confirm, "%s", sp_volume_name(g->config.volume));
+    return SP_OK;
+}
+
+struct counting {
+    const struct sp_uuid *id; /* nil: all */
+    uint64_t mailboxes, lists;
+};
+
+static void count_protected(void *context, const struct sp_account_summary *summary)
+{
+    struct counting *c = context;
+    if (!sp_uuid_is_nil(c->id) && !sp_uuid_eq(c->id, &summary->id))
+        return;
+    c->mailboxes += summary->mailboxes_protected;
+    c->lists += summary->protected_;
+}
+
+static enum sp_status check_unprotect(struct sp_guard *g, const struct sp_guard_subject *subject,
+                                      struct sp_buf *facts, struct sp_error *error)
+{
+    struct counting counting = {.id = &subject->id};
+    enum sp_status status = sp_account_list(g->config.volume, count_protected, &counting, error);
+    sp_buf_addf(facts,
+                "%" PRIu64 " mailboxes are protected, and %" PRIu64 " accounts' lists of them. "
+                "Clients will see what there is,\nand may delete their own copies of what is "
+                "missing.\n",
+                counting.mailboxes, counting.lists);
+    return status;
+}
+
+static enum sp_status carry_out_unprotect(struct sp_guard *g,
+                                          const struct sp_guard_subject *subject,
+                                          struct sp_buf *text, struct sp_error *error)
+{
+    uint64_t count = 0;
+    enum sp_status status =
+        sp_uuid_is_nil(&subject->id)
+            ? sp_account_unprotect_all(g->config.volume, &count, error)
+            : sp_account_unprotect(g->config.volume, &subject->id, &count, error);
+    if (status == SP_OK)
+        sp_buf_addf(text, "%" PRIu64 " protections ended\n", count);
+    return status;
+}
+
 /* ---- Policies ---- */
 
 static enum sp_status find_segments(struct sp_guard *g, const char *text,
@@ -243,6 +296,12 @@ static const struct sp_guard_kind kinds[] = {
      .find = find_account,
      .check = check_account,
      .carry_out = carry_out_account},
+    {.operation = SP_GUARD_UNPROTECT,
+     .name = "account.unprotect",
+     .effect = "shows clients what there is although something is missing",
+     .find = find_protected,
+     .check = check_unprotect,
+     .carry_out = carry_out_unprotect},
     {.operation = SP_GUARD_SEGMENTS_DELETE,
      .name = "segments.delete",
      .effect = "allows from then on that segments are deleted which compaction has replaced, when "

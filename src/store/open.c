@@ -785,6 +785,11 @@ struct sp_index *sp_volume_index(struct sp_volume *v)
     return v->index;
 }
 
+const char *sp_volume_name(const struct sp_volume *v)
+{
+    return v->name;
+}
+
 void sp_volume_set_notify(struct sp_volume *v,
                           void (*notify)(void *context, const struct sp_uuid *account,
                                          uint32_t mailbox),

@@ -84,6 +84,8 @@ enum sp_status sp_volume_open(const struct sp_volume_config *config, struct sp_v
 void sp_volume_close(struct sp_volume *volume);
 
 struct sp_index *sp_volume_index(struct sp_volume *volume);
+/* Its name in the configuration. */
+const char *sp_volume_name(const struct sp_volume *volume);
 
 /* ---- Changing ---- */
 
