@@ -425,7 +425,7 @@ enum sp_status sp_volume_open_index(struct sp_volume *v, const struct sp_volume_
                                          .map_bytes = config->index_map_bytes,
                                          .rebuild = config->index_rebuild};
     if (config->index_rebuild)
-        return SP_OK; /* it is of no use, and destroyed once the log is found */
+        return SP_OK; /* it is not believed in anything, and asked once the log is found */
     enum sp_status status = sp_index_open(config->index_path, config->index_map_bytes, &v->index,
                                           &ret_start->again, error);
     /* What is damaged is not worth an error: it is made again. */
@@ -437,17 +437,18 @@ enum sp_status sp_volume_place_index(struct sp_volume *v, struct sp_index_start 
                                      struct sp_error *error)
 {
     enum sp_status status = SP_OK;
+    /* One that is to be made again is asked first what it has seen: whoever throws it away must not
+     * lose by that what nobody else knows of. */
     if (start->rebuild)
-        status = sp_index_destroy(start->path, error);
-    if (status == SP_OK && start->rebuild)
         status = sp_index_open(start->path, start->map_bytes, &v->index, &start->again, error);
-    if (status != SP_OK)
+    if (status == SP_NO_SPACE)
         return status;
+    start->again |= status != SP_OK;
     if (!start->again)
         status = index_stands(v, &start->segment, &start->lsn, error);
     if (status == SP_UNAVAILABLE && !sp_loss_pass(v, error))
         return status;
-    start->again |= status != SP_OK;
+    start->again |= start->rebuild || status != SP_OK;
     return SP_OK;
 }
 

@@ -88,6 +88,12 @@ static void test_index_knows_more(void **state)
     bench_rot(b, 1, status.end.segment, status.end.blocks - 1);
     assert_int_equal(bench_open(b, ABSENT(0), false, &error), SP_UNAVAILABLE);
     assert_non_null(strstr(error.why, "the index has them"));
+    /* Nor is it thrown away by making it again. */
+    sp_sim_restart(b->world);
+    b->rebuild = true;
+    assert_int_equal(bench_open(b, ABSENT(0), false, &error), SP_UNAVAILABLE);
+    assert_non_null(strstr(error.why, "the index has them"));
+    b->rebuild = false;
     sp_sim_restart(b->world);
     assert_int_equal(sp_index_open(bench_index_path, 0, &index, &fresh, &error), SP_OK);
     assert_false(fresh);
