@@ -1,5 +1,6 @@
 #include "mail/undelete.h"
 
+#include "base/grow.h"
 #include "mail/plan.h"
 
 #include <stdlib.h>
@@ -31,25 +32,12 @@ static int by_lsn(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-static bool reserve(void **list, size_t count, size_t *capacity, size_t size)
-{
-    if (count < *capacity)
-        return true;
-    size_t grown_capacity = *capacity ? *capacity * 2 : 256;
-    void *grown = realloc(*list, grown_capacity * size);
-    if (!grown)
-        return false;
-    *list = grown;
-    *capacity = grown_capacity;
-    return true;
-}
-
 static enum sp_status add_body(struct search *s, struct sp_slice payload)
 {
     struct sp_message m;
     enum sp_status status = sp_message_read(payload, &s->arena, &m);
     if (status == SP_OK && m.bodies.count) {
-        if (!reserve((void **)&s->bodies, s->bodies_count, &s->bodies_capacity, sizeof *s->bodies))
+        if (!sp_grow(&s->bodies, s->bodies_count, &s->bodies_capacity, sizeof *s->bodies))
             status = SP_NO_MEMORY;
         else
             s->bodies[s->bodies_count++] = m.bodies.ptr[0];
@@ -117,7 +105,7 @@ static enum sp_status consider(struct search *s, const struct sp_held *held)
         s->outcome->passed_over++;
         return SP_OK;
     }
-    if (!reserve((void **)&s->wanted, s->wanted_count, &s->wanted_capacity, sizeof *s->wanted))
+    if (!sp_grow(&s->wanted, s->wanted_count, &s->wanted_capacity, sizeof *s->wanted))
         return SP_NO_MEMORY;
     s->wanted[s->wanted_count++] = (struct wanted){held->mailbox, held->uid};
     return SP_OK;

@@ -2,6 +2,7 @@
 #include "store/compact.h"
 #include "store/parity.h"
 
+#include "base/grow.h"
 #include "base/log.h"
 #include "base/time.h"
 
@@ -156,12 +157,8 @@ static size_t moved(size_t at, size_t first, size_t count)
 static enum sp_status switch_to(struct sp_volume *v, const struct sp_volume_segment *segment,
                                 size_t first, size_t count)
 {
-    struct sp_manifest_segment *sealed =
-        realloc(v->sealed, (v->sealed_capacity + 8) * sizeof *sealed);
-    if (!sealed)
+    if (!sp_grow(&v->sealed, v->sealed_count, &v->sealed_capacity, sizeof *v->sealed))
         return SP_NO_MEMORY;
-    v->sealed = sealed;
-    v->sealed_capacity += 8;
     pthread_rwlock_wrlock(&v->segments_lock);
     if (!reserve_retired(v, count)) {
         pthread_rwlock_unlock(&v->segments_lock);
@@ -184,9 +181,7 @@ static enum sp_status switch_to(struct sp_volume *v, const struct sp_volume_segm
     pthread_mutex_unlock(&v->lock);
     for (uint32_t i = 0; i < v->members_count; i++)
         sp_parity_look_again(v, &v->members[i]);
-    v->sealed[v->sealed_count++] =
-        (struct sp_manifest_segment){segment->segment,   segment->generation, segment->data_blocks,
-                                     segment->first_lsn, segment->last_lsn,   segment->digest};
+    v->sealed[v->sealed_count++] = sp_manifest_entry(segment);
     v->redirect_due = true;
     return SP_OK;
 }

@@ -6,6 +6,8 @@
  * earlier compactions are taken into the new ones. */
 #include "store/compact.h"
 
+#include "base/grow.h"
+
 #include <stdlib.h>
 
 #define SPANS_MAX   100000U /* in one DROPPED: its payload has a limit */
@@ -21,24 +23,11 @@ struct planning {
     struct sp_arena arena;
 };
 
-static bool reserve(void **list, size_t count, size_t *capacity, size_t size)
-{
-    if (count < *capacity)
-        return true;
-    size_t grown_capacity = *capacity ? *capacity * 2 : 256;
-    void *grown = realloc(*list, grown_capacity * size);
-    if (!grown)
-        return false;
-    *list = grown;
-    *capacity = grown_capacity;
-    return true;
-}
-
 /* Where the chain's open stretch is noted; NULL: out of memory. */
 static uint32_t *open_stretch(struct planning *p, const struct sp_touched *chain)
 {
     size_t count = sp_touched_set_count(p->chains);
-    if (!reserve((void **)&p->open, count, &p->open_capacity, sizeof *p->open) ||
+    if (!sp_grow(&p->open, count, &p->open_capacity, sizeof *p->open) ||
         sp_touched_set_add(p->chains, chain) != SP_OK)
         return NULL;
     if (sp_touched_set_count(p->chains) > count)
@@ -50,7 +39,7 @@ static struct sp_kept *keep(struct planning *p, const struct sp_record *record,
                             const struct sp_place *place)
 {
     struct sp_compact_plan *plan = &p->plan;
-    if (!reserve((void **)&plan->kept, plan->kept_count, &plan->kept_capacity, sizeof *plan->kept))
+    if (!sp_grow(&plan->kept, plan->kept_count, &plan->kept_capacity, sizeof *plan->kept))
         return NULL;
     struct sp_kept *kept = &plan->kept[plan->kept_count++];
     *kept = (struct sp_kept){.lsn = record->lsn,
@@ -144,7 +133,7 @@ static enum sp_status drop(struct planning *p, const struct sp_record *record,
         plan->kept[plan->dropped[*open - 1].kept].dropped =
             UINT32_MAX; /* it stands there no more */
     } else {
-        if (!reserve((void **)&plan->dropped, plan->dropped_count, &plan->dropped_capacity,
+        if (!sp_grow(&plan->dropped, plan->dropped_count, &plan->dropped_capacity,
                      sizeof *plan->dropped))
             return SP_NO_MEMORY;
         plan->dropped[plan->dropped_count++] =

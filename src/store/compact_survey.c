@@ -1,5 +1,7 @@
 #include "store/compact.h"
 
+#include "base/grow.h"
+
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -216,20 +218,6 @@ static struct fate *fate_of(struct sp_survey *s, const struct sp_uuid *account, 
     return &s->fates[sp_touched_set_find(s->chains, &key)];
 }
 
-/* Room for one more. */
-static bool reserve(void **list, size_t count, size_t *capacity, size_t size)
-{
-    if (count < *capacity)
-        return true;
-    size_t grown_capacity = *capacity ? *capacity * 2 : 16;
-    void *grown = realloc(*list, grown_capacity * size);
-    if (!grown)
-        return false;
-    *list = grown;
-    *capacity = grown_capacity;
-    return true;
-}
-
 /* ---- Facts: clocks, erasures, what states anew what came before ---- */
 
 static enum sp_status take_erasure(struct sp_survey *s, const struct sp_record *record)
@@ -238,8 +226,7 @@ static enum sp_status take_erasure(struct sp_survey *s, const struct sp_record *
     enum sp_status status = sp_erase_read(record->payload, &s->arena, &erase);
     if (status != SP_OK)
         return status;
-    if (!reserve((void **)&s->erasures, s->erasures_count, &s->erasures_capacity,
-                 sizeof *s->erasures))
+    if (!sp_grow(&s->erasures, s->erasures_count, &s->erasures_capacity, sizeof *s->erasures))
         return SP_NO_MEMORY;
     struct erasure *e = &s->erasures[s->erasures_count++];
     *e = (struct erasure){.account = erase.account, .mailbox = erase.mailbox, .lsn = record->lsn};
@@ -263,8 +250,8 @@ static enum sp_status take_fact(void *context, const struct sp_record *record,
     switch (record->type) {
     case SP_RECORD_CLOCK:
         status = sp_clock_record_read(record->payload, &clock);
-        if (status == SP_OK && !reserve((void **)&s->moments, s->moments_count,
-                                        &s->moments_capacity, sizeof *s->moments))
+        if (status == SP_OK &&
+            !sp_grow(&s->moments, s->moments_count, &s->moments_capacity, sizeof *s->moments))
             status = SP_NO_MEMORY;
         if (status == SP_OK)
             s->moments[s->moments_count++] =
@@ -291,7 +278,7 @@ static enum sp_status take_fact(void *context, const struct sp_record *record,
     case SP_RECORD_TAILS:
         status = sp_tails_read(record->payload, &s->arena, &tails);
         if (status == SP_OK &&
-            !reserve((void **)&s->parts, s->parts_count, &s->parts_capacity, sizeof *s->parts))
+            !sp_grow(&s->parts, s->parts_count, &s->parts_capacity, sizeof *s->parts))
             status = SP_NO_MEMORY;
         if (status == SP_OK)
             s->parts[s->parts_count++] = (struct tails_part){record->lsn, tails.begins, tails.ends};

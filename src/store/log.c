@@ -1,4 +1,5 @@
 /* The writer of a volume's log: epochs, segments, and batches onto all replicas at once. */
+#include "base/grow.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "store/breakage.h"
@@ -529,17 +530,9 @@ enum sp_status sp_log_seal(struct sp_volume *v, struct sp_volume_segment *segmen
     /* Nobody looks for a footer that nobody has. */
     segment->footer_blocks = status == SP_OK || status == SP_IO ? count : 0;
     pthread_rwlock_unlock(&v->segments_lock);
-    if (v->sealed_count == v->sealed_capacity) {
-        size_t capacity = v->sealed_capacity ? v->sealed_capacity * 2 : 8;
-        struct sp_manifest_segment *grown = realloc(v->sealed, capacity * sizeof *grown);
-        if (!grown)
-            return SP_NO_MEMORY;
-        v->sealed = grown;
-        v->sealed_capacity = capacity;
-    }
-    v->sealed[v->sealed_count++] =
-        (struct sp_manifest_segment){segment->segment,   segment->generation, segment->data_blocks,
-                                     segment->first_lsn, segment->last_lsn,   segment->digest};
+    if (!sp_grow(&v->sealed, v->sealed_count, &v->sealed_capacity, sizeof *v->sealed))
+        return SP_NO_MEMORY;
+    v->sealed[v->sealed_count++] = sp_manifest_entry(segment);
     return SP_OK;
 }
 

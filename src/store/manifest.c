@@ -6,7 +6,7 @@
 
 #define PART 40000U /* segments in one record: each takes up to 70 bytes */
 
-static struct sp_manifest_segment entry(const struct sp_volume_segment *s)
+struct sp_manifest_segment sp_manifest_entry(const struct sp_volume_segment *s)
 {
     return (struct sp_manifest_segment){s->segment,   s->generation, s->data_blocks,
                                         s->first_lsn, s->last_lsn,   s->digest};
@@ -39,7 +39,7 @@ static enum sp_status list_retired(struct sp_volume *v, struct sp_plan *plan,
     if (!manifest->retired)
         return SP_NO_MEMORY;
     for (size_t i = v->retired_said; i < v->retired_count; i++)
-        manifest->retired[manifest->retired_count++] = entry(&v->retired[i]);
+        manifest->retired[manifest->retired_count++] = sp_manifest_entry(&v->retired[i]);
     retired = (struct sp_retired){0};
     while (known-- && (status = sp_index_next_retired(read, &retired)) == SP_OK)
         if (!is_deleted(v, &retired))
@@ -62,7 +62,7 @@ static enum sp_status list_live(struct sp_volume *v, struct sp_plan *plan,
     manifest->live_count = 0;
     for (size_t i = 0; i < v->segments_count; i++)
         if (v->segments[i].sealed)
-            manifest->live[manifest->live_count++] = entry(&v->segments[i]);
+            manifest->live[manifest->live_count++] = sp_manifest_entry(&v->segments[i]);
     return SP_OK;
 }
 

@@ -2,6 +2,7 @@
  * See merge.h. */
 #include "store/merge.h"
 
+#include "base/grow.h"
 #include "base/log.h"
 #include "base/time.h"
 
@@ -14,20 +15,6 @@
 #define PASS_BYTES  (16U << 20) /* of records that were only looked at */
 #define RETRY_MS    60000U
 #define SCRATCH_MAX (SP_RECORD_PAYLOAD_MAX + 2 * SP_BLOCK_BYTES)
-
-bool sp_merge_grow(void *list_ptr, size_t count, size_t *capacity, size_t item_bytes)
-{
-    void **list = list_ptr;
-    if (count < *capacity)
-        return true;
-    size_t wanted = *capacity ? *capacity * 2 : 64;
-    void *grown = realloc(*list, wanted * item_bytes);
-    if (!grown)
-        return false;
-    *list = grown;
-    *capacity = wanted;
-    return true;
-}
 
 static void close_segment(struct sp_merge *m)
 {
@@ -81,7 +68,7 @@ static bool note_body(struct sp_merge *m)
 {
     if (m->record.lsn <= m->history.parting_lsn)
         return true;
-    if (!sp_merge_grow(&m->bodies, m->bodies_count, &m->bodies_capacity, sizeof *m->bodies))
+    if (!sp_grow(&m->bodies, m->bodies_count, &m->bodies_capacity, sizeof *m->bodies))
         return false;
     m->bodies[m->bodies_count++] = (struct sp_merge_body){
         .lsn = m->record.lsn, .segment = m->at, .block = m->place.block, .offset = m->place.offset};

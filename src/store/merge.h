@@ -91,9 +91,6 @@ struct sp_merge {
     uint64_t messages, conflicts;
 };
 
-/* Makes room for one more. */
-bool sp_merge_grow(void *list_ptr, size_t count, size_t *capacity, size_t item_bytes);
-
 /* ---- merge_record.c ---- */
 
 /* Emits what the record comes to. *ret_again: only a part of it (bodies); call it again in the next

@@ -20,6 +20,7 @@
 #include "store/merge.h"
 
 #include "base/endian.h"
+#include "base/grow.h"
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -223,8 +224,8 @@ static enum sp_status note_credential(struct sp_merge *m, const struct sp_record
 {
     struct sp_merge_credential *known = credential_of(m, &r->account);
     if (!known) {
-        if (!sp_merge_grow(&m->credentials, m->credentials_count, &m->credentials_capacity,
-                           sizeof *m->credentials))
+        if (!sp_grow(&m->credentials, m->credentials_count, &m->credentials_capacity,
+                     sizeof *m->credentials))
             return SP_NO_MEMORY;
         known = &m->credentials[m->credentials_count++];
         known->account = r->account;
@@ -386,7 +387,7 @@ static enum sp_status merge_bodies(struct sp_merge *m, struct sp_plan *plan,
 
 static bool note_uid(struct sp_merge *m, struct sp_merge_uid uid)
 {
-    if (!sp_merge_grow(&m->uids, m->uids_count, &m->uids_capacity, sizeof *m->uids))
+    if (!sp_grow(&m->uids, m->uids_count, &m->uids_capacity, sizeof *m->uids))
         return false;
     m->uids[m->uids_count++] = uid;
     return true;
@@ -484,7 +485,7 @@ static enum sp_status scan_uids(struct sp_merge *m, struct sp_plan *plan,
     for (size_t i = 0; i < m->scanned_count; i++)
         if (sp_uuid_eq(&m->scanned[i], account))
             return SP_OK;
-    if (!sp_merge_grow(&m->scanned, m->scanned_count, &m->scanned_capacity, sizeof *m->scanned))
+    if (!sp_grow(&m->scanned, m->scanned_count, &m->scanned_capacity, sizeof *m->scanned))
         return SP_NO_MEMORY;
     m->scanned[m->scanned_count++] = *account;
     sp_arena_init(&arena, 1U << 20);

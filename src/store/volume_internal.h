@@ -497,6 +497,7 @@ void sp_tend_failed(struct sp_volume *v, struct sp_volume_member *m, enum sp_sta
 
 /* ---- manifest.c ---- */
 
+struct sp_manifest_segment sp_manifest_entry(const struct sp_volume_segment *segment);
 /* Emits what the log says of the segments sealed and retired since it last did, or of all. */
 enum sp_status sp_manifest_emit(struct sp_volume *v, struct sp_plan *plan) SP_MUST_USE;
 
