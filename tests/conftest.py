@@ -2,25 +2,19 @@ import pytest
 
 from platform_under_test import Platform
 
-figures_key = pytest.StashKey()
-
-
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="how often test_durability kills the server (5)")
     parser.addoption("--all-disks", action="store_true", help="test_disks: each fault on each file system")
     parser.addoption("--thunderbird", action="store_true", help="test_copies: with Thunderbird, which is large, as well")
 
 
-def pytest_configure(config):
-    config.stash[figures_key] = []
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    rows = config.stash[figures_key]
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    rows = [row for report in reports if report.when == "call" for name, row in report.user_properties if name == "figures"]
     if rows:
         terminalreporter.section("figures")
         width = max(len(what) for what, _ in rows)
-        for what, values in rows:
+        for what, values in sorted(rows, key=lambda row: row[0]):
             terminalreporter.write_line(f"{what:{width}}  " + "  ".join(f"{name} {value}" for name, value in values.items()))
 
 
@@ -28,7 +22,7 @@ def pytest_terminal_summary(terminalreporter, config):
 def figures(request):
     """figures(what, name=value...): a line of the table at the end of the run; with -s at once, too."""
     def add(what, **values):
-        request.config.stash[figures_key].append((what, values))
+        request.node.user_properties.append(("figures", (what, values)))
         print(f"\n{what}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
     return add
 

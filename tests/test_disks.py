@@ -383,9 +383,16 @@ def test_truncated_on_both(new_platform):
         os.truncate(path, written_bytes(path) // 8192 * 4096)
     with pytest.raises(AssertionError, match="no unit that is here"):
         platform.start()
-    platform.command("index", "rebuild")  # the operator says that it is to go on
     platform.process = None
+    # The index is what knows of the loss: it is not thrown away before the operator has accepted that.
+    refused = platform.command("index", "rebuild", check=False)
+    assert refused.returncode == 1 and "the index has them" in refused.stderr
+    platform.arguments = ["--accept-loss", "main"]
     platform.start()
+    # Mailboxes may lack messages now: closed, until the operator says that what is left is all there will be.
+    with pytest.raises(AssertionError, match="being recovered"):
+        contents(platform)
+    platform.command("account", "unprotect", "--all", "--confirm", "main")
     assert 0 < len(contents(platform)) < 40
 
 

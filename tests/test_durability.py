@@ -59,7 +59,7 @@ def test_index_made_again_agrees(new_platform):
 
 
 @pytest.mark.parametrize("how", ["removed", "emptied", "segments removed"])
-def test_unit_goes_away_under_load(new_platform, how, record_property):
+def test_unit_goes_away_under_load(new_platform, how, figures):
     """A replica's directory is removed while mail comes in and is read: nothing fails, and there is a pause at most."""
     platform = new_platform()
     load = Load(platform, ["user@example.org"])
@@ -94,8 +94,7 @@ def test_unit_goes_away_under_load(new_platform, how, record_property):
     assert not load.refused and not failures
     assert len(load.acknowledged) > taken, "mail flows on"
     assert "event=unit.eject " in platform.log_text()
-    record_property("longest_delivery_s", round(load.slowest, 3))
-    record_property("longest_read_s", round(max(reads), 3))
+    figures(f"unit {how} under load", longest_delivery=f"{load.slowest:.2f} s", longest_read=f"{max(reads):.2f} s")
     print(f"longest pause: delivery {load.slowest:.3f} s, read {max(reads):.3f} s")
     check(delivered(platform, "user@example.org"), load.acknowledged)
     # The spare took its place, and both that are left agree about everything since.
