@@ -368,7 +368,8 @@ struct sp_reply {
         ranges; /* OPEN: all UIDs; SYNC: new; EXPUNGE: expunged; COPY: source; SEARCH: found */
     struct sp_uid_ranges
         new_ranges;            /* COPY, APPEND: in the target, pairwise in order with the source */
-    struct sp_uid_ranges gone; /* SYNC: expunged since */
+    struct sp_uid_ranges gone; /* SYNC: expunged since; or all UIDs below uidnext that are not
+                                  there, where it is not known when they went */
     struct sp_uid_ranges failed; /* STORE: MODIFIED by UNCHANGEDSINCE */
     uint64_t missing;    /* STORE; COPY if `whole`: how many UIDs of the ranges are not there */
     struct sp_row *rows; /* SYNC: changed flags; FETCH: ascending UIDs (those that exist) */

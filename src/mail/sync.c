@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #define SYNC_ROWS_MAX 8192U /* in one reply; then `more` */
+#define SYNC_GONE_MAX                                                                              \
+    8192U /* runs of UIDs, one for each stretch of an expunge; then: all absent ones */
 
 /* UIDs from `from` on, in the reply's ranges; of those the first that is not \Seen. */
 static enum sp_status list_uids(struct sp_op *op, struct sp_read *read,
@@ -63,6 +65,8 @@ static enum sp_status add_gone(void *context, struct sp_uid_pair run)
         return SP_OK;
     if (run.last >= gone->uidnext)
         run.last = gone->uidnext - 1;
+    if (gone->count == SYNC_GONE_MAX)
+        return SP_LIMIT;
     gone->ptr =
         sp_arena_grow(gone->arena, gone->ptr, gone->count, &gone->capacity, sizeof *gone->ptr);
     if (!gone->ptr)
@@ -78,14 +82,42 @@ static int by_first(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* All UIDs that are not there, whenever they went, or if they ever were: RFC 7162, 3.2.5.2. */
+static enum sp_status list_absent(struct sp_op *op, struct sp_read *read,
+                                  const struct sp_mailbox *mailbox)
+{
+    struct sp_uid_list absent = sp_uid_list(&op->reply->arena);
+    struct sp_flag_cursor cursor;
+    struct sp_flag_row row;
+    uint32_t next = 1, uidnext = op->request->sync.uidnext;
+    enum sp_status status =
+        sp_flag_cursor_open(read, &mailbox->account, mailbox->row.id, 1, 0, &cursor);
+    if (status)
+        return status;
+    while ((status = sp_flag_cursor_next(&cursor, &row)) == SP_OK && row.uid < uidnext) {
+        if (row.uid > next)
+            sp_uid_list_add(&absent, next, row.uid - 1);
+        next = row.uid + 1;
+    }
+    sp_flag_cursor_close(&cursor);
+    if (next < uidnext)
+        sp_uid_list_add(&absent, next, uidnext - 1);
+    op->reply->gone = sp_uid_list_ranges(&absent);
+    return status && status != SP_EOF ? status : absent.failed ? SP_NO_MEMORY : SP_OK;
+}
+
 /* Tombstones come in the order of their MODSEQ; the session wants them by UID. */
 static enum sp_status list_gone(struct sp_op *op, struct sp_read *read,
                                 const struct sp_mailbox *mailbox)
 {
     struct sp_reply *reply = op->reply;
     struct gone gone = {.arena = &reply->arena, .uidnext = op->request->sync.uidnext};
+    if (op->request->sync.since_modseq < mailbox->row.vanished_modseq)
+        return list_absent(op, read, mailbox);
     enum sp_status status = sp_index_expunged(read, &mailbox->account, mailbox->row.id,
                                               op->request->sync.since_modseq, add_gone, &gone);
+    if (status == SP_LIMIT)
+        return list_absent(op, read, mailbox);
     if (status || !gone.count)
         return status;
     qsort(gone.ptr, gone.count, sizeof *gone.ptr, by_first);

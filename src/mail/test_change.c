@@ -416,6 +416,83 @@ static void test_sync(void **state)
     assert_sync(world, &start, "1,5:99,200,202", "", "");
 }
 
+/* What was expunged after a MODSEQ, of the UIDs below uidnext. */
+static void assert_gone(struct world *world, uint64_t since, uint32_t uidnext, const char *gone)
+{
+    struct sp_request *request = request_new(world, SP_REQ_SYNC);
+    request->mailbox = open_mailbox(world, "INBOX");
+    request->sync.since_modseq = since;
+    request->sync.uidnext = uidnext;
+    request->sync.after_uid = UINT32_MAX;
+    struct sp_reply *reply = ask(world, request);
+    assert_int_equal(reply->status, SP_OK);
+    assert_int_equal(reply->rows_count, 0);
+    assert_ranges(reply->gone, gone);
+    sp_reply_free(reply);
+}
+
+/* RFC 7162, 3.2: each expunge has its MODSEQ, also in an index that was made from the log. */
+static void test_vanished(void **state)
+{
+    struct world *world = *state;
+    uint64_t modseq[4];
+    fill(world, 20);
+    modseq[0] = status_of(world, "INBOX").highestmodseq;
+    for (uint32_t i = 1; i < 4; i++) {
+        store(world, SP_STORE_ADD, 20, 20, i, NULL);
+        free_ok(ask(world, on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 15 - 4 * i, 16 - 4 * i)));
+        modseq[i] = status_of(world, "INBOX").highestmodseq;
+    }
+    for (int round = 0; round < 3; round++) {
+        assert_gone(world, 1, 21, "3:4,7:8,11:12");
+        assert_gone(world, modseq[0], 21, "3:4,7:8,11:12");
+        assert_gone(world, modseq[1] - 1, 21, "3:4,7:8,11:12");
+        assert_gone(world, modseq[1], 21, "3:4,7:8");
+        assert_gone(world, modseq[1], 8, "3:4,7");
+        assert_gone(world, modseq[2], 21, "3:4");
+        assert_gone(world, modseq[3], 21, "");
+        assert_gone(world, INT64_MAX, 21, "");
+        world_restart(world, round > 0);
+    }
+}
+
+/* Too many to name one by one: what is not there is named, whatever the client asks for. */
+static void test_vanished_too_many(void **state)
+{
+    struct world *world = *state;
+    const uint32_t total = 17000;
+    for (uint32_t done = 0; done < total; done += 500) {
+        struct sp_request *request = request_new(world, SP_REQ_APPEND);
+        request->name = text(request, "INBOX");
+        request->append.messages = sp_arena_array(&request->arena, 500, sizeof(struct sp_append));
+        request->append.messages_count = 500;
+        for (uint32_t i = 0; i < 500; i++)
+            request->append.messages[i].message.bytes = MESSAGE;
+        free_ok(ask(world, request));
+    }
+    free_ok(ask(world, on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 1, 100)));
+    uint64_t since = status_of(world, "INBOX").highestmodseq;
+    struct sp_request *request = on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 1, 1);
+    request->ranges.ptr = sp_arena_array(&request->arena, total, sizeof *request->ranges.ptr);
+    request->ranges.count = 0;
+    for (uint32_t uid = 200; uid <= total; uid += 2)
+        request->ranges.ptr[request->ranges.count++] = (struct sp_uid_range){uid, uid};
+    free_ok(ask(world, request));
+    request = request_new(world, SP_REQ_SYNC);
+    request->mailbox = open_mailbox(world, "INBOX");
+    request->sync.since_modseq = since;
+    request->sync.uidnext = total + 1;
+    request->sync.after_uid = UINT32_MAX;
+    struct sp_reply *reply = ask(world, request);
+    assert_int_equal(reply->status, SP_OK);
+    assert_int_equal(reply->gone.count, 1 + (total - 198) / 2);
+    assert_int_equal(reply->gone.ptr[0].last, 100);
+    assert_int_equal(reply->gone.ptr[1].first, 200);
+    assert_int_equal(reply->gone.ptr[reply->gone.count - 1].last, total);
+    sp_reply_free(reply);
+    assert_gone(world, status_of(world, "INBOX").highestmodseq, total + 1, "");
+}
+
 static void test_sync_pages(void **state)
 {
     struct world *world = *state;
@@ -512,6 +589,8 @@ int main(void)
         ON_WORLD(test_copy),
         ON_WORLD(test_append),
         ON_WORLD(test_sync),
+        ON_WORLD(test_vanished),
+        ON_WORLD(test_vanished_too_many),
         ON_WORLD(test_sync_pages),
         ON_WORLD(test_concurrent),
     };

@@ -29,6 +29,28 @@ static void break_chain(struct world *world, enum sp_record_type type,
     assert_int_equal(sp_apply_commit(&apply, &end), SP_OK);
 }
 
+static uint64_t open_modseq(struct world *world)
+{
+    struct sp_request *request = request_new(world, SP_REQ_MAILBOX_STATUS);
+    request->name = text(request, "INBOX");
+    struct sp_reply *reply = ask(world, request);
+    assert_int_equal(reply->status, SP_OK);
+    uint64_t modseq = reply->mailboxes[0].highestmodseq;
+    sp_reply_free(reply);
+    return modseq;
+}
+
+static void assert_vanished(struct world *world, uint64_t since, const char *gone)
+{
+    struct sp_request *request = on_mailbox(world, SP_REQ_SYNC, "INBOX", 1, 1);
+    request->sync.since_modseq = since;
+    request->sync.uidnext = 8;
+    struct sp_reply *reply = ask(world, request);
+    assert_int_equal(reply->status, SP_OK);
+    assert_ranges(reply->gone, gone);
+    sp_reply_free(reply);
+}
+
 static enum sp_status ask_named(struct world *world, enum sp_request_type type, const char *name)
 {
     struct sp_request *request = request_new(world, type);
@@ -231,6 +253,36 @@ static void test_missing_body(void **state)
     free_ok(reply);
 }
 
+/* A loss that was given up may have had expunges in it: who was away since before it is told of
+ * every UID that is not there (RFC 7162, 3.2.5.2). */
+static void test_given_up(void **state)
+{
+    struct world *world = *state;
+    struct sp_buf payload;
+    for (int i = 0; i < 6; i++)
+        append(world, "INBOX", MESSAGE, 0, NULL, 0);
+    uint64_t before = open_modseq(world);
+    free_ok(ask(world, on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 2, 2)));
+    assert_vanished(world, 1, "2");
+    struct sp_mailbox_ref inbox = open_mailbox(world, "INBOX");
+    struct sp_span one = {1, 1};
+    sp_buf_init(&payload, 1024);
+    sp_flags_change_write(
+        &(struct sp_flags_change){.modseq = before + 5, .uids = {&one, 1}, .op = SP_FLAGS_ADD},
+        &payload);
+    break_chain(world, SP_RECORD_FLAGS, &world->alice, inbox.mailbox, &payload);
+    sp_buf_reset(&payload);
+    break_chain(world, SP_RECORD_UNPROTECT, &world->alice, inbox.mailbox, &payload);
+    sp_buf_release(&payload);
+    uint64_t after = open_modseq(world);
+    assert_int_equal(after, before + 5);
+    append(world, "INBOX", MESSAGE, 0, NULL, 0);
+    free_ok(ask(world, on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 5, 5)));
+    assert_vanished(world, 1, "2,5");
+    assert_vanished(world, after - 1, "2,5");
+    assert_vanished(world, after, "5");
+}
+
 /* Two of three disks are gone: nothing can be written, and what needs no writing goes on. */
 static void test_deferring(void **state)
 {
@@ -255,7 +307,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_WORLD(test_mailbox),      ON_WORLD(test_mailbox_list), ON_WORLD(test_no_inbox),
-        ON_WORLD(test_account_list), ON_WORLD(test_missing_body), ON_WORLD(test_deferring),
+        ON_WORLD(test_account_list), ON_WORLD(test_missing_body), ON_WORLD(test_given_up),
+        ON_WORLD(test_deferring),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

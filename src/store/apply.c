@@ -512,6 +512,7 @@ static enum sp_status apply_unprotect(struct sp_apply *apply, const struct sp_re
         return status;
     mailbox.row.tail = record->lsn;
     mailbox.row.protected_ = 0;
+    mailbox.row.vanished_modseq = mailbox.row.highestmodseq;
     status = sp_apply_put_mailbox(apply, &mailbox);
     return status == SP_OK ? touch(apply, &record->account, record->mailbox) : status;
 }

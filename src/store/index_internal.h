@@ -4,7 +4,7 @@
 
 #include "store/index.h"
 
-#define SP_INDEX_SCHEMA 5U
+#define SP_INDEX_SCHEMA 6U
 
 /* UIDs that share a row of the flags table. */
 #define SP_CHUNK_SHIFT 6U

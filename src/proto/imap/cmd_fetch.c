@@ -51,9 +51,10 @@ enum fetch_step {
 
 struct sp_imap_fetch {
     unsigned items;
-    const struct sp_imap_fetch_args *args; /* NULL: STORE's report, whose response is prepared */
-    struct sp_uid_ranges ranges;           /* what is still to be asked for */
-    uint64_t modseq;                       /* of the change that is reported */
+    const struct sp_imap_fetch_args *args; /* NULL: a report, whose response is prepared */
+    uint64_t changed_since;
+    struct sp_uid_ranges ranges; /* what is still to be asked for */
+    uint64_t modseq;             /* of the change that is reported */
     uint32_t rows_missing; /* of a sequence set: messages that have not been seen in a reply */
     bool unavailable;      /* something could not be had */
     bool more;
@@ -309,8 +310,8 @@ static void ask_for_rows(struct sp_imap *s)
         return;
     bool copied = sp_imap_request_ranges(request, fetch->ranges);
     request->fetch.want = wants(fetch->items);
+    request->fetch.changed_since = fetch->changed_since;
     if (args) {
-        request->fetch.changed_since = args->changed_since;
         request->fetch.sections =
             sp_arena_array(&request->arena, args->sections_count, sizeof *args->sections);
         request->fetch.sections_count = args->sections_count;
@@ -427,6 +428,10 @@ static void on_rows(struct sp_imap *s, const struct sp_reply *reply)
 {
     struct sp_imap_fetch *fetch = s->fetch;
     uint32_t run = 0;
+    if (reply->status != SP_OK && !fetch->args && fetch->changed_since) {
+        sp_imap_resync_failed(s, reply);
+        return;
+    }
     if (reply->status != SP_OK && !fetch->args) {
         sp_imap_end(s); /* what was stored is stored; only the report is missing */
         return;
@@ -557,9 +562,22 @@ static struct sp_imap_fetch *new_fetch(struct sp_imap *s, struct sp_uid_ranges u
 void sp_imap_run_fetch(struct sp_imap *s)
 {
     const struct sp_imap_fetch_args *args = s->command.fetch;
-    struct sp_uid_ranges uids;
+    if (args->vanished && !s->qresync) {
+        sp_imap_bad(s, "ENABLE QRESYNC comes first");
+        return;
+    }
     if (args->items & SP_IMAP_ITEM_MODSEQ)
         sp_imap_enable_condstore(s);
+    if (args->vanished)
+        sp_imap_fetch_vanished(s);
+    else
+        sp_imap_begin_fetch(s);
+}
+
+void sp_imap_begin_fetch(struct sp_imap *s)
+{
+    const struct sp_imap_fetch_args *args = s->command.fetch;
+    struct sp_uid_ranges uids;
     if (!sp_imap_resolve(s, args->set, &uids))
         return;
     if (!uids.count) {
@@ -570,6 +588,7 @@ void sp_imap_run_fetch(struct sp_imap *s)
     if (!fetch)
         return;
     fetch->args = args;
+    fetch->changed_since = args->changed_since;
     if (!s->command.uid)
         fetch->rows_missing = sp_imap_uidmap_count(&s->selected->map, uids);
     ask_for_rows(s);
@@ -584,5 +603,15 @@ void sp_imap_report_flags(struct sp_imap *s, struct sp_uid_ranges uids, unsigned
     if (!fetch)
         return;
     fetch->modseq = modseq;
+    ask_for_rows(s);
+}
+
+void sp_imap_report_changed(struct sp_imap *s, struct sp_uid_ranges uids, uint64_t since)
+{
+    struct sp_imap_fetch *fetch =
+        new_fetch(s, uids, SP_IMAP_ITEM_UID | SP_IMAP_ITEM_FLAGS | SP_IMAP_ITEM_MODSEQ);
+    if (!fetch)
+        return;
+    fetch->changed_since = since;
     ask_for_rows(s);
 }

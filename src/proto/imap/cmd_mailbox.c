@@ -91,11 +91,18 @@ static void on_open(struct sp_imap *s, const struct sp_reply *reply)
     struct sp_buf *final = sp_imap_final(s);
     sp_buf_add_str(final, s->selected->read_only ? "OK [READ-ONLY] EXAMINE completed\r\n"
                                                  : "OK [READ-WRITE] SELECT completed\r\n");
-    sp_imap_conclude(s);
+    if (s->command.mailbox.resync)
+        sp_imap_resync(s);
+    else
+        sp_imap_conclude(s);
 }
 
 void sp_imap_run_select(struct sp_imap *s)
 {
+    if (s->command.mailbox.resync && !s->qresync) {
+        sp_imap_bad(s, "ENABLE QRESYNC comes first");
+        return;
+    }
     /* Whether it succeeds or not, what was selected is no longer (RFC 3501, 6.3.1). */
     if (s->selected) {
         sp_imap_unselect(s);
@@ -114,8 +121,15 @@ static void on_close(struct sp_imap *s, const struct sp_reply *reply)
         sp_imap_refuse_selected(s, reply);
         return;
     }
+    /* What others changed meanwhile, and expunges that have not been told, lie beyond what the
+     * client may take for known (RFC 7162, 3.2.8). */
+    uint64_t known = s->qresync && !s->selected->gone_count ? s->selected->modseq : 0;
     sp_imap_unselect(s);
-    sp_imap_finish_ok(s);
+    struct sp_buf *final = sp_imap_final(s);
+    sp_buf_add_str(final, "OK");
+    if (known)
+        sp_buf_addf(final, " [HIGHESTMODSEQ %" PRIu64 "]", known);
+    sp_imap_end_completed(s, final);
 }
 
 void sp_imap_run_close(struct sp_imap *s)

@@ -140,10 +140,17 @@ void sp_imap_run_store(struct sp_imap *s)
 
 static void on_expunge(struct sp_imap *s, const struct sp_reply *reply)
 {
-    if (reply->status != SP_OK)
+    if (reply->status != SP_OK) {
         sp_imap_refuse_selected(s, reply);
-    else if (sp_imap_expunged(s, reply->ranges))
-        sp_imap_finish_ok(s);
+        return;
+    }
+    if (!sp_imap_expunged(s, reply->ranges))
+        return;
+    if (s->qresync && reply->ranges.count) {
+        s->highest_due = true; /* RFC 7162, 3.2.7 */
+        s->selected->news = true;
+    }
+    sp_imap_finish_ok(s);
 }
 
 void sp_imap_run_expunge(struct sp_imap *s)

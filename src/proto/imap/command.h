@@ -94,6 +94,17 @@ struct sp_imap_fetch_args {
     uint64_t reads; /* bit i: section i sets \Seen */
     uint64_t changed_since;
     bool has_changed_since;
+    bool vanished; /* what was expunged since then is asked for as well */
+};
+
+/* What a client says of its copy when it selects a mailbox (RFC 7162, 3.2.5). */
+struct sp_imap_resync {
+    uint32_t uidvalidity;
+    uint64_t modseq;
+    bool has_known;
+    struct sp_imap_set known; /* UIDs; otherwise all */
+    /* Which numbers it had for which UIDs: as many of each, ascending. */
+    struct sp_imap_set match_seqs, match_uids;
 };
 
 struct sp_imap_store_args {
@@ -104,6 +115,10 @@ struct sp_imap_store_args {
     bool has_unchanged_since;
     uint64_t unchanged_since;
 };
+
+/* What ENABLE can enable. */
+#define SP_IMAP_ENABLE_CONDSTORE 0x01U
+#define SP_IMAP_ENABLE_QRESYNC   0x02U
 
 /* ESEARCH's return options; SAVE is not done. */
 #define SP_IMAP_ESEARCH_MIN   0x01U
@@ -141,7 +156,8 @@ struct sp_imap_command {
             struct sp_slice name, new_name;
             uint32_t special_use; /* CREATE */
             bool condstore;       /* SELECT, EXAMINE */
-            unsigned status;      /* STATUS */
+            struct sp_imap_resync *resync;
+            unsigned status; /* STATUS */
         } mailbox;
         struct {
             struct sp_imap_set set;
@@ -151,7 +167,7 @@ struct sp_imap_command {
             struct sp_slice name;
             struct sp_append *message; /* the first one, without its bytes */
         } append;
-        bool enable_condstore;
+        unsigned enable;                /* SP_IMAP_ENABLE_* */
         struct sp_imap_list_args *list; /* LIST, LSUB */
         struct sp_imap_fetch_args *fetch;
         struct sp_imap_store_args *store;
@@ -176,6 +192,9 @@ bool sp_imap_parse_command(struct sp_imap_parse *p, struct sp_slice text,
 
 /* What stands before the message of an APPEND: flags and date, both optional. */
 bool sp_imap_parse_append_message(struct sp_imap_parse *p, struct sp_append *ret_message);
+
+/* SELECT's QRESYNC parameter, behind its name. */
+bool sp_imap_parse_resync(struct sp_imap_parse *p, struct sp_imap_resync **ret_resync);
 
 /* The arguments of one command each, from the blank before them on; the command's verb is set. */
 bool sp_imap_parse_fetch(struct sp_imap_parse *p, struct sp_imap_command *command);

@@ -17,10 +17,11 @@ void sp_imap_add_capability(const struct sp_imap *s, struct sp_buf *buf)
         sp_buf_add_str(buf, may_log_in(s) ? " AUTH=PLAIN" : " LOGINDISABLED");
         return;
     }
-    sp_buf_add_str(
-        buf, " NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE MULTIAPPEND CONDSTORE ESEARCH WITHIN SORT"
-             " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE"
-             " CREATE-SPECIAL-USE STATUS=SIZE APPENDLIMIT=");
+    sp_buf_add_str(buf,
+                   " NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE MULTIAPPEND CONDSTORE QRESYNC "
+                   "ESEARCH WITHIN SORT"
+                   " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE"
+                   " CREATE-SPECIAL-USE STATUS=SIZE APPENDLIMIT=");
     sp_buf_add_decimal(buf, s->env->message_bytes_max);
 }
 
@@ -34,10 +35,17 @@ static void run_capability(struct sp_imap *s)
 
 static void run_enable(struct sp_imap *s)
 {
-    bool fresh = s->command.enable_condstore && !s->condstore;
-    sp_buf_add_str(&s->out, fresh ? "* ENABLED CONDSTORE\r\n" : "* ENABLED\r\n");
-    if (fresh)
+    unsigned enable = s->command.enable;
+    bool condstore = (enable & SP_IMAP_ENABLE_CONDSTORE) && !s->condstore;
+    bool qresync = (enable & SP_IMAP_ENABLE_QRESYNC) && !s->qresync;
+    sp_buf_add_str(&s->out, "* ENABLED");
+    sp_buf_add_str(&s->out, condstore ? " CONDSTORE" : "");
+    sp_buf_add_str(&s->out, qresync ? " QRESYNC" : "");
+    sp_buf_add_str(&s->out, "\r\n");
+    if (condstore)
         sp_imap_enable_condstore(s);
+    if (qresync)
+        sp_imap_enable_qresync(s);
     sp_imap_finish_ok(s);
 }
 

@@ -6,9 +6,9 @@
  *
  * Checked: the output is made of whole responses, with literals as long as they say; there are not
  * more tagged ones than lines were sent, and after a command that is surely one there is exactly
- * one more; EXPUNGE and FETCH name messages that exist; after BYE there is at most LOGOUT's
- * response; a session that wants to close has nothing to say or to ask; bodies that were put are
- * used or dropped. */
+ * one more; EXPUNGE, VANISHED and FETCH name messages that exist; after BYE there is at most
+ * LOGOUT's response; a session that wants to close has nothing to say or to ask; bodies that were
+ * put are used or dropped. */
 #include "proto/imap/fake_mail.h"
 #include "proto/imap/imap.h"
 
@@ -57,6 +57,37 @@ static bool number_at(struct sp_slice *line, uint64_t *ret)
     return true;
 }
 
+/* "1:3,5": how many numbers. */
+static uint64_t count_set(struct sp_slice set)
+{
+    uint64_t count = 0, first, last, before = 0;
+    do {
+        sp_assert(number_at(&set, &first) && first > before);
+        last = first;
+        if (set.len && set.ptr[0] == ':') {
+            set = sp_slice_from(set, 1);
+            sp_assert(number_at(&set, &last) && last > first);
+        }
+        count += last - first + 1;
+        before = last;
+        bool more = set.len && set.ptr[0] == ',';
+        set = sp_slice_from(set, more);
+        sp_assert(more || !set.len);
+    } while (set.len);
+    return count;
+}
+
+static void watch_vanished(struct watcher *w, struct sp_slice set)
+{
+    if (sp_slice_starts_nocase(set, SP_S("(EARLIER) "))) {
+        (void)count_set(sp_slice_from(set, 10));
+        return;
+    }
+    uint64_t count = count_set(set);
+    sp_assert(count <= w->exists);
+    w->exists -= count;
+}
+
 static void watch_response(struct watcher *w, struct sp_slice line)
 {
     uint64_t number;
@@ -71,6 +102,8 @@ static void watch_response(struct watcher *w, struct sp_slice line)
     }
     line = sp_slice_from(line, 2);
     w->bye = w->bye || sp_slice_starts_nocase(line, SP_S("BYE "));
+    if (sp_slice_starts_nocase(line, SP_S("VANISHED ")))
+        watch_vanished(w, sp_slice_from(line, 9));
     if (!number_at(&line, &number))
         return;
     if (sp_slice_eq(line, SP_S(" EXISTS"))) {

@@ -17,6 +17,10 @@
  * \Recent is not kept: it cannot be told truly to more than one session, and RFC 9051 has dropped
  * it. `0 RECENT` is what a client hears; SEARCH RECENT and NEW find nothing, OLD everything.
  *
+ * QRESYNC. SELECT and UID FETCH ask SP_REQ_SYNC for what was expunged since, and FETCH for what
+ * changed (qresync.c). Expunges are then told by UID, and a MODSEQ in a tagged response is never
+ * beyond what the client has been told.
+ *
  * The end. When the server stops, or the selected mailbox has been deleted by somebody else, BYE
  * comes behind the tagged response of the command that runs: a client that is not told that its
  * APPEND succeeded would do it again.
@@ -37,7 +41,7 @@
  * Implements RFC 3501 with RFC 2177 IDLE, 2342 NAMESPACE, 2971 ID, 3348 CHILDREN, 3502 MULTIAPPEND,
  * 3691 UNSELECT, 4315 UIDPLUS, 4731 ESEARCH, 4959 SASL-IR, 5032 WITHIN, 5161 ENABLE, 5256 SORT and
  * THREAD, 5258 LIST-EXTENDED, 5530 response codes, 5819 LIST-STATUS, 6154 SPECIAL-USE, 6851 MOVE,
- * 7162 CONDSTORE (not QRESYNC), 7888 LITERAL+, 7889 APPENDLIMIT, 8438 STATUS=SIZE. SASL: PLAIN (RFC
+ * 7162 CONDSTORE and QRESYNC, 7888 LITERAL+, 7889 APPENDLIMIT, 8438 STATUS=SIZE. SASL: PLAIN (RFC
  * 4616).
  */
 #ifndef SP_PROTO_IMAP_IMAP_H

@@ -79,7 +79,9 @@ static bool parse_enable(struct sp_imap_parse *p, struct sp_imap_command *comman
         if (!sp_imap_take_space(p) || !sp_imap_take_atom(p, &name))
             return false;
         if (sp_slice_eq_nocase(name, SP_S("CONDSTORE")))
-            command->enable_condstore = true;
+            command->enable |= SP_IMAP_ENABLE_CONDSTORE;
+        else if (sp_slice_eq_nocase(name, SP_S("QRESYNC")))
+            command->enable |= SP_IMAP_ENABLE_QRESYNC;
     } while (sp_imap_at(p, ' '));
     return true;
 }
@@ -118,7 +120,7 @@ static bool parse_rename(struct sp_imap_parse *p, struct sp_imap_command *comman
            sp_imap_take_mailbox(p, &command->mailbox.new_name);
 }
 
-/* (CONDSTORE), RFC 7162, 3.1.8 */
+/* (CONDSTORE QRESYNC (...)), RFC 7162, 3.1.8 and 3.2.5 */
 static bool parse_select(struct sp_imap_parse *p, struct sp_imap_command *command)
 {
     if (!parse_mailbox(p, command))
@@ -127,9 +129,14 @@ static bool parse_select(struct sp_imap_parse *p, struct sp_imap_command *comman
         return true;
     if (!sp_imap_take_space(p) || !sp_imap_take(p, '('))
         return false;
-    if (!sp_imap_skip_word(p, "CONDSTORE"))
-        return sp_imap_wrong(p, "Unknown SELECT parameter");
-    command->mailbox.condstore = true;
+    do {
+        if (sp_imap_skip_word(p, "CONDSTORE"))
+            command->mailbox.condstore = true;
+        else if (!sp_imap_skip_word(p, "QRESYNC"))
+            return sp_imap_wrong(p, "Unknown SELECT parameter");
+        else if (!sp_imap_parse_resync(p, &command->mailbox.resync))
+            return false;
+    } while (sp_imap_skip(p, ' '));
     return sp_imap_take(p, ')');
 }
 

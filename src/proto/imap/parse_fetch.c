@@ -245,12 +245,20 @@ static bool take_modifiers(struct sp_imap_parse *p, struct sp_imap_fetch_args *f
 {
     if (!sp_imap_take_space(p) || !sp_imap_take(p, '('))
         return false;
-    if (!sp_imap_skip_word(p, "CHANGEDSINCE"))
-        return sp_imap_wrong(p, "Unknown FETCH modifier");
-    fetch->has_changed_since = true;
-    fetch->items |= SP_IMAP_ITEM_MODSEQ;
-    return sp_imap_take_space(p) && sp_imap_take_number(p, 0, INT64_MAX, &fetch->changed_since) &&
-           sp_imap_take(p, ')');
+    do {
+        if (sp_imap_skip_word(p, "VANISHED")) {
+            fetch->vanished = true;
+        } else if (sp_imap_skip_word(p, "CHANGEDSINCE")) {
+            fetch->has_changed_since = true;
+            fetch->items |= SP_IMAP_ITEM_MODSEQ;
+            if (!sp_imap_take_space(p) ||
+                !sp_imap_take_number(p, 0, INT64_MAX, &fetch->changed_since))
+                return false;
+        } else {
+            return sp_imap_wrong(p, "Unknown FETCH modifier");
+        }
+    } while (sp_imap_skip(p, ' '));
+    return sp_imap_take(p, ')');
 }
 
 bool sp_imap_parse_fetch(struct sp_imap_parse *p, struct sp_imap_command *command)
@@ -264,5 +272,9 @@ bool sp_imap_parse_fetch(struct sp_imap_parse *p, struct sp_imap_command *comman
         return false;
     if (command->uid)
         fetch->items |= SP_IMAP_ITEM_UID;
-    return sp_imap_at_end(p) || take_modifiers(p, fetch);
+    if (!sp_imap_at_end(p) && !take_modifiers(p, fetch))
+        return false;
+    /* RFC 7162, 3.2.6 */
+    return !fetch->vanished || (command->uid && fetch->has_changed_since) ||
+           sp_imap_wrong(p, "VANISHED wants UID FETCH and CHANGEDSINCE");
 }

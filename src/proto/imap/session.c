@@ -3,6 +3,7 @@
 
 #include "proto/imap/respond.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define INPUT_BYTES 4096U /* of the first input buffer */
@@ -237,6 +238,24 @@ void sp_imap_refuse_selected(struct sp_imap *s, const struct sp_reply *reply)
         sp_imap_refuse(s, reply, "NONEXISTENT");
 }
 
+/* Puts the code into the response: behind "tag OK". */
+static void add_highest(struct sp_imap *s)
+{
+    struct sp_slice text = sp_buf_slice(&s->final);
+    size_t at = s->command.tag.len + 3;
+    char code[48];
+    s->highest_due = false;
+    if (sp_buf_failed(&s->final) || text.len < at || !s->selected->modseq)
+        return;
+    int n = snprintf(code, sizeof code, " [HIGHESTMODSEQ %llu]",
+                     (unsigned long long)s->selected->modseq);
+    if (!sp_buf_reserve(&s->final, (size_t)n))
+        return;
+    memmove(s->final.ptr + at + (size_t)n, s->final.ptr + at, s->final.len - at);
+    memcpy(s->final.ptr + at, code, (size_t)n);
+    s->final.len += (size_t)n;
+}
+
 static void wipe(uint8_t *bytes, size_t len)
 {
     if (len)
@@ -247,6 +266,8 @@ void sp_imap_conclude(struct sp_imap *s)
 {
     if (s->phase == SP_IMAP_CLOSED)
         return;
+    if (s->highest_due && s->selected)
+        add_highest(s);
     send_final(s);
     sp_imap_fetch_release(s);
     sp_imap_append_free(s);
@@ -259,6 +280,7 @@ void sp_imap_conclude(struct sp_imap *s)
     s->command = (struct sp_imap_command){0};
     s->assembler = (struct sp_imap_assembler){0};
     s->idle_done = false;
+    s->highest_due = false;
     s->phase = SP_IMAP_READING;
     if (s->authenticated)
         s->bad_count = 0;

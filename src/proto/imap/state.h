@@ -2,6 +2,7 @@
  *
  *     session.c      bytes in and out, the life of a session, which command runs next
  *     sync.c         the selected mailbox, and telling the client what changed in it
+ *     qresync.c      VANISHED, and what a client missed since it was last here
  *     cmd_*.c        the commands; each begins in sp_imap_run_*, goes on in handlers of replies,
  * and ends in sp_imap_finish or sp_imap_end, exactly once respond.c      the words of responses
  */
@@ -55,8 +56,10 @@ struct sp_imap {
     enum sp_imap_phase phase;
     bool authenticated;
     bool condstore;
-    bool eof;      /* the client has closed its side */
-    bool stopping; /* the server stops: BYE as soon as the command that runs is answered */
+    bool qresync;
+    bool highest_due; /* the tagged response is made last, and names the MODSEQ then known */
+    bool eof;         /* the client has closed its side */
+    bool stopping;    /* the server stops: BYE as soon as the command that runs is answered */
     struct sp_uuid account;
     uint64_t started_ms, active_ms;
     unsigned bad_count;
@@ -168,6 +171,21 @@ void sp_imap_enable_condstore(struct sp_imap *s);
 /* Copies ranges to a request. */
 bool sp_imap_request_ranges(struct sp_request *request, struct sp_uid_ranges ranges);
 
+/* ---- qresync.c ---- */
+
+/* ENABLE QRESYNC. */
+void sp_imap_enable_qresync(struct sp_imap *s);
+/* The VANISHED response for those of ranges that the client knows of. False: no memory. */
+bool sp_imap_tell_vanished(struct sp_imap *s, struct sp_uid_ranges ranges);
+/* The mailbox is selected, its state told, and its tagged response in sp_imap_final: tells what
+ * changed since the client was last here, then that response. */
+void sp_imap_resync(struct sp_imap *s);
+/* What changed cannot be told: the client, which has been told HIGHESTMODSEQ, would take its copy
+ * for complete. The mailbox is not selected, and the command ends. reply NULL: no memory. */
+void sp_imap_resync_failed(struct sp_imap *s, const struct sp_reply *reply);
+/* UID FETCH (CHANGEDSINCE n VANISHED): first what was expunged, then the fetch. */
+void sp_imap_fetch_vanished(struct sp_imap *s);
+
 /* ---- Commands ---- */
 
 void sp_imap_run_list(struct sp_imap *s);
@@ -198,6 +216,11 @@ void sp_imap_append_free(struct sp_imap *s);
 
 /* FETCH: the next part of the answer, when there is room for it. */
 void sp_imap_fetch_more(struct sp_imap *s);
+/* The fetch of the command that runs; what vanished has been told. */
+void sp_imap_begin_fetch(struct sp_imap *s);
+/* UID, FLAGS and MODSEQ of those of uids that changed since; then the response that sp_imap_final
+ * holds. */
+void sp_imap_report_changed(struct sp_imap *s, struct sp_uid_ranges uids, uint64_t since);
 /* Whether the output ends within a literal. */
 bool sp_imap_in_literal(const struct sp_imap *s);
 void sp_imap_fetch_release(struct sp_imap *s);

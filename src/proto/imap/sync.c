@@ -144,6 +144,10 @@ static void tell_expunge(void *context, uint32_t seq, uint32_t count)
         sp_buf_add(out, sp_slice(line, (size_t)(at - line)));
 }
 
+static void tell_nothing(void *context, uint32_t seq, uint32_t count)
+{
+}
+
 static bool out_of_memory(struct sp_imap *s)
 {
     sp_imap_bye(s, "[UNAVAILABLE] Out of memory");
@@ -182,7 +186,10 @@ static bool tell_gone(struct sp_imap *s)
 {
     struct sp_imap_selected *selected = s->selected;
     struct sp_uid_ranges gone = {selected->gone, selected->gone_count};
-    if (sp_imap_uidmap_remove(&selected->map, gone, tell_expunge, &s->out) != SP_OK)
+    if (s->qresync && !sp_imap_tell_vanished(s, gone))
+        return out_of_memory(s);
+    if (sp_imap_uidmap_remove(&selected->map, gone, s->qresync ? tell_nothing : tell_expunge,
+                              &s->out) != SP_OK)
         return out_of_memory(s);
     free(selected->gone);
     selected->gone = NULL;

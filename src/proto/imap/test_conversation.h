@@ -10,7 +10,7 @@
 #define CAPS_BEFORE "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE"
 #define CAPS_AFTER                                                                                 \
     CAPS_BEFORE                                                                                    \
-    " NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE MULTIAPPEND CONDSTORE ESEARCH WITHIN SORT"          \
+    " NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE MULTIAPPEND CONDSTORE QRESYNC ESEARCH WITHIN SORT"  \
     " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE "              \
     "CREATE-SPECIAL-USE"                                                                           \
     " STATUS=SIZE APPENDLIMIT=600000"

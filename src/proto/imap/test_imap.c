@@ -103,7 +103,7 @@ static const struct conversation mailboxes[] = {
             "S: e NO [UNAVAILABLE] The mailbox is protected while it is being repaired\n"
             "C: f SELECT \"\"\nS: f NO [CANNOT] A mailbox must have a name\n"
             "C: g SELECT \"&&\"\nS: g NO [CANNOT] The name cannot be used\n"
-            "C: h SELECT INBOX (QRESYNC (1 2))\nS: h BAD Unknown SELECT parameter\n" LOGOUT},
+            "C: h SELECT INBOX (FROB (1 2))\nS: h BAD Unknown SELECT parameter\n" LOGOUT},
     {"select, a name in modified UTF-7",
      LOGIN "C: b SELECT \"Work/Entw&APw-rfe/\"\nS* * FLAGS *\nS* * OK *\nS: * 0 EXISTS\n"
            "S: * 0 RECENT\nS* * OK *\nS* * OK *\nS* * OK *\nS* b OK *\n"
@@ -200,7 +200,7 @@ static const struct conversation mailboxes[] = {
            "R: rename Sent Sent & more\nR: rename Sent Other\nR: delete Sent & more\n"},
     {"namespace, enable",
      LOGIN "C: b NAMESPACE\nS: * NAMESPACE ((\"\" \"/\")) NIL NIL\nS: b OK NAMESPACE completed\n"
-           "C: c ENABLE QRESYNC UTF8=ACCEPT\nS: * ENABLED\nS: c OK ENABLE completed\n"
+           "C: c ENABLE FROB\nS: * ENABLED\nS: c OK ENABLE completed\n"
            "C: d ENABLE CONDSTORE\nS: * ENABLED CONDSTORE\nS: d OK ENABLE completed\n" LOGOUT},
     {"close expunges",
      SELECT "C: c STORE 2 +FLAGS.SILENT \\Deleted\nS: c OK STORE completed\n"

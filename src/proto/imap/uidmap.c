@@ -228,6 +228,27 @@ enum sp_status sp_imap_uidmap_seqs(const struct sp_imap_uidmap *map, struct sp_u
     return SP_OK;
 }
 
+uint32_t sp_imap_uidmap_part(const struct sp_imap_uidmap *map, struct sp_uid_ranges uids,
+                             bool present, struct sp_uid_range *ret_part)
+{
+    uint32_t count = 0;
+    struct sp_uid_range part;
+    for (uint32_t i = 0; i < uids.count; i++) {
+        uint64_t at = uids.ptr[i].first; /* may come to lie behind the last UID there is */
+        for (uint32_t r = find_uid(map, uids.ptr[i].first);
+             r < map->count && overlap(&map->runs[r], uids.ptr[i], &part); r++) {
+            if (present)
+                ret_part[count++] = part;
+            else if (part.first > at)
+                ret_part[count++] = (struct sp_uid_range){(uint32_t)at, part.first - 1};
+            at = (uint64_t)part.last + 1;
+        }
+        if (!present && at <= uids.ptr[i].last)
+            ret_part[count++] = (struct sp_uid_range){(uint32_t)at, uids.ptr[i].last};
+    }
+    return count;
+}
+
 uint32_t sp_imap_uidmap_count(const struct sp_imap_uidmap *map, struct sp_uid_ranges uids)
 {
     uint32_t count = 0;

@@ -65,6 +65,10 @@ enum sp_status sp_imap_uidmap_uids(const struct sp_imap_uidmap *map, struct sp_u
 enum sp_status sp_imap_uidmap_seqs(const struct sp_imap_uidmap *map, struct sp_uid_ranges uids,
                                    struct sp_arena *arena,
                                    struct sp_uid_ranges *ret_seqs) SP_MUST_USE;
+/* Of ascending ranges of UIDs the part that is in the map, or the part that is not, to ret_part,
+ * which has room for uids.count + map->count ranges. Returns how many there are. */
+uint32_t sp_imap_uidmap_part(const struct sp_imap_uidmap *map, struct sp_uid_ranges uids,
+                             bool present, struct sp_uid_range *ret_part);
 /* How many messages ranges of UIDs name. */
 uint32_t sp_imap_uidmap_count(const struct sp_imap_uidmap *map, struct sp_uid_ranges uids);
 
