@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import random
 import re
 import resource
 import shutil
@@ -176,14 +177,23 @@ COMMANDS = [
     ("FETCH three header fields", ["FETCH 1:* (UID BODY.PEEK[HEADER.FIELDS (FROM SUBJECT DATE)])"], 1),
     ("FETCH bodystructure", ["FETCH 1:* (BODYSTRUCTURE)"], 1),
     ("FETCH bodies", ["FETCH 1:* (BODY.PEEK[])"], 1.5),
-    ("SEARCH BODY", [f"SEARCH BODY {mail.NEEDLE}"], 1),
+    ("SEARCH UNSEEN", ["SEARCH UNSEEN"], 1),
     ("SEARCH SUBJECT", ['SEARCH SUBJECT "number 777"'], 1),
+    ("SEARCH BODY", [f"SEARCH BODY {mail.NEEDLE}"], 1),
+    ("SEARCH TEXT", [f"SEARCH TEXT {mail.NEEDLE}"], 1),
     ("STORE on all", ["STORE 1:* +FLAGS (\\Seen)", "STORE 1:* -FLAGS (\\Seen)"], 1),
     ("STORE on all, silent", ["STORE 1:* +FLAGS.SILENT (\\Seen)", "STORE 1:* -FLAGS.SILENT (\\Seen)"], 1),
     ("SORT SUBJECT", ["SORT (SUBJECT) UTF-8 ALL"], 1),
     ("THREAD REFERENCES", ["THREAD REFERENCES UTF-8 ALL"], 1),
 ]
-SHOWN_FIRST = ("FETCH headers", "FETCH envelopes", "SORT SUBJECT", "THREAD REFERENCES")
+SHOWN_FIRST = ("FETCH headers", "FETCH envelopes", "SEARCH SUBJECT", "SEARCH BODY", "SEARCH TEXT", "SORT SUBJECT",
+               "THREAD REFERENCES")
+
+
+def random_bodies(count):
+    """FETCH of 1,000 messages here and there, as a client does that fills gaps of its cache."""
+    some = sorted(random.Random(4).sample(range(1, count + 1), min(count, 1000)))
+    return ("FETCH 1,000 random bodies", [f"FETCH {','.join(map(str, some))} (BODY.PEEK[])"], 1)
 
 
 class Imap:
@@ -253,7 +263,8 @@ def imap(bench, table):
             size = bench.load("command", server.imap, f"user1@{DOMAIN}", PASSWORD, "INBOX", "FETCH 1:* (UID)")
             if size["octets"] < count * 10:
                 raise Failure(f"{server.name} does not hold {count} messages")
-        for what, commands, at_least in COMMANDS:
+        select_row(bench, table, servers, rivals)
+        for what, commands, at_least in [*COMMANDS, random_bodies(count)]:
             word = what.split()[0]
             who = [s for s in servers if word not in ("SORT", "THREAD") or supports(s.imap, word)]
             for server in servers:
@@ -278,7 +289,28 @@ def imap(bench, table):
             counts = sorted(octets.values())
             if counts[-1] > counts[0] * 1.2 + 1000:
                 table.note(f"{what}: answers differ in length: " + ", ".join(f"{n} {o:,}" for n, o in octets.items()))
+        copy_row(bench, table, servers, rivals, min(count, 10000))
         append_row(bench, table, servers, rivals)
+
+
+def select_row(bench, table, servers, rivals):
+    row = table.row("SELECT", "s", more_is_better=False)
+    for _ in range(bench.options.rounds + 2):
+        for server in servers:
+            row.add(server.name, bench.load("command", server.imap, f"user1@{DOMAIN}", PASSWORD, "INBOX", "NOOP")["select"])
+    row.claim("against the best peer", OURS, rivals, 1)
+
+
+def copy_row(bench, table, servers, rivals, count):
+    row = table.row(f"COPY of {count:,}", "s", more_is_better=False)
+    for turn in range(bench.options.rounds):
+        for server in servers:
+            client = Imap(server.imap, f"user1@{DOMAIN}")
+            client.command(f"CREATE copy{turn}")
+            client.close()
+            got = bench.load("command", server.imap, f"user1@{DOMAIN}", PASSWORD, "INBOX", f"COPY 1:{count} copy{turn}")
+            row.add(server.name, got["seconds"])
+    row.claim("against the best peer", OURS, rivals, 1)
 
 
 def append_row(bench, table, servers, rivals):

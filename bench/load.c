@@ -441,8 +441,8 @@ static uint64_t answer(int fd, const char *tag, const char *command)
 
 static void command(int argc, char **argv)
 {
-    char text[4096];
-    if (argc != 5)
+    char text[32768];
+    if (argc != 5 || strlen(argv[4]) > sizeof text - 8)
         fail("command PORT USER PASSWORD MAILBOX COMMAND");
     int fd = dial(number(argv[0], 65535));
     int n = snprintf(text, sizeof text, "a LOGIN %s %s\r\n", argv[1], argv[2]);
