@@ -261,6 +261,12 @@ def dropped(c):
     return {"modseq": c.u64(), "uidnext": c.u32(), "uids": c.spans(), "lsns": c.spans()}
 
 
+def acl(c):
+    fields = {"acl_mailbox": c.u32(), "grantee": c.uuid(), "acl_flags": c.u8(), "rights": c.u32()}
+    fields["address"] = c.text()
+    return fields
+
+
 def erase(c):
     return {"erased": c.uuid(), "erased_mailbox": c.u32(), "uids": c.spans(), "who": c.text(), "why": c.text()}
 
@@ -278,6 +284,7 @@ TYPES = {
     18: ("mailbox-delete", mailbox),
     19: ("subscribe", lambda c: {"subscribed": c.u8(), "path": c.text()}),
     20: ("credential", credential),
+    22: ("acl", acl),
     32: ("account", account),
     33: ("account-remove", account),
     34: ("domain", lambda c: {"name": c.text()}),

@@ -52,6 +52,7 @@ PASS(account_record)
 PASS(domain_record)
 PASS(guard_record)
 PASS(merge_record)
+PASS(acl_record)
 /* clang-format on */
 
 static pass *const passes[] = {
@@ -61,6 +62,7 @@ static pass *const passes[] = {
     pass_credential, pass_account_record, pass_domain_record,
     pass_tails,      pass_guard_record,   pass_merge_record,
     pass_dropped,    pass_erase,          pass_clock_record,
+    pass_acl_record,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

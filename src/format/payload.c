@@ -296,6 +296,35 @@ enum sp_status sp_subscribe_read(struct sp_slice payload, struct sp_subscribe *r
     return SP_OK;
 }
 
+#define ACL_NEGATIVE 1U
+#define ACL_MERGED   2U
+
+void sp_acl_record_write(const struct sp_acl_record *acl, struct sp_buf *buf)
+{
+    sp_buf_add_u32(buf, acl->mailbox);
+    sp_buf_add(buf, sp_slice(acl->grantee.bytes, 16));
+    sp_buf_add_byte(buf,
+                    (uint8_t)((acl->negative ? ACL_NEGATIVE : 0) | (acl->merged ? ACL_MERGED : 0)));
+    sp_buf_add_u32(buf, acl->rights);
+    sp_buf_add_bytes(buf, acl->address);
+}
+
+enum sp_status sp_acl_record_read(struct sp_slice payload, struct sp_acl_record *ret)
+{
+    struct sp_cursor c = sp_cursor(payload);
+    struct sp_acl_record acl = {.mailbox = sp_cursor_u32(&c)};
+    read_uuid(&c, &acl.grantee);
+    uint8_t flags = sp_cursor_u8(&c);
+    acl.negative = flags & ACL_NEGATIVE;
+    acl.merged = flags & ACL_MERGED;
+    acl.rights = sp_cursor_u32(&c);
+    acl.address = sp_cursor_bytes(&c);
+    if (c.failed || acl.mailbox == 0)
+        return SP_CORRUPT;
+    *ret = acl;
+    return SP_OK;
+}
+
 void sp_credential_write(const struct sp_credential *credential, struct sp_buf *buf)
 {
     sp_buf_add_bytes(buf, credential->argon2id);

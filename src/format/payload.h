@@ -147,6 +147,20 @@ struct sp_subscribe {
 void sp_subscribe_write(const struct sp_subscribe *subscribe, struct sp_buf *buf);
 enum sp_status sp_subscribe_read(struct sp_slice payload, struct sp_subscribe *ret) SP_MUST_USE;
 
+/* The rights of one identifier to one mailbox, from here on (RFC 4314). Each record sets them
+ * whole.
+ */
+struct sp_acl_record {
+    uint32_t mailbox;
+    struct sp_uuid grantee;  /* an account; nil: anyone */
+    bool negative;           /* these are taken away from what others give ("-identifier") */
+    bool merged;             /* it comes from another history */
+    uint32_t rights;         /* SP_RIGHT_*; 0: none any more */
+    struct sp_slice address; /* the grantee's, at that time; empty: anyone */
+};
+void sp_acl_record_write(const struct sp_acl_record *acl, struct sp_buf *buf);
+enum sp_status sp_acl_record_read(struct sp_slice payload, struct sp_acl_record *ret) SP_MUST_USE;
+
 /* SCRAM-SHA-256 keys (RFC 5802, 3; RFC 7677) beside the Argon2id string. */
 struct sp_credential {
     struct sp_slice argon2id; /* as libsodium's crypto_pwhash_str writes it */

@@ -45,6 +45,8 @@ const char *sp_record_type_name(unsigned type)
         return "subscribe";
     case SP_RECORD_CREDENTIAL:
         return "credential";
+    case SP_RECORD_ACL:
+        return "acl";
     case SP_RECORD_ACCOUNT:
         return "account";
     case SP_RECORD_ACCOUNT_REMOVE:

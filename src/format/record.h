@@ -27,6 +27,7 @@ enum sp_record_type {
     SP_RECORD_MAILBOX_DELETE = 18,
     SP_RECORD_SUBSCRIBE = 19,
     SP_RECORD_CREDENTIAL = 20,
+    SP_RECORD_ACL = 22,     /* who may do what with a mailbox */
     SP_RECORD_ACCOUNT = 32, /* an account was made */
     SP_RECORD_ACCOUNT_REMOVE = 33,
     SP_RECORD_DOMAIN = 34,

@@ -85,6 +85,13 @@ PASS(mailbox, sp_mailbox_record,
       .old_path = SP_S("old"),
       .lead = 100})
 PASS(subscribe, sp_subscribe, {.subscribed = true, .path = SP_S("Lists/a")})
+PASS(acl, sp_acl_record,
+     {.mailbox = 4,
+      .grantee = {{7}},
+      .negative = true,
+      .merged = true,
+      .rights = 0x7ff,
+      .address = SP_S("bob@example.org")})
 PASS(credential, sp_credential,
      {.argon2id = SP_S("$argon2id$v=19$..."),
       .scram_iterations = 4096,
@@ -152,15 +159,25 @@ static const struct {
     bool arrays;
     size_t later; /* bytes at the end that the first writers did not write */
 } types[] = {
-    {"message", pass_message, true, 0},      {"bare message", pass_bare_message, false, 0},
-    {"flags", pass_flags, true, 0},          {"expunge", pass_expunge, true, 0},
-    {"catalogue", pass_catalogue, true, 0},  {"mailbox", pass_mailbox, false, 1},
-    {"subscribe", pass_subscribe, false, 0}, {"credential", pass_credential, false, 0},
-    {"account", pass_account, false, 1},     {"domain", pass_domain, false, 0},
-    {"manifest", pass_manifest, true, 0},    {"gap", pass_gap, true, 1},
-    {"tails", pass_tails, true, 0},          {"merge", pass_merge, false, 0},
-    {"guard", pass_guard, false, 0},         {"dropped", pass_dropped, true, 0},
-    {"clock", pass_clock, false, 0},         {"erase", pass_erase, true, 0},
+    {"message", pass_message, true, 0},
+    {"bare message", pass_bare_message, false, 0},
+    {"flags", pass_flags, true, 0},
+    {"expunge", pass_expunge, true, 0},
+    {"catalogue", pass_catalogue, true, 0},
+    {"mailbox", pass_mailbox, false, 1},
+    {"subscribe", pass_subscribe, false, 0},
+    {"credential", pass_credential, false, 0},
+    {"account", pass_account, false, 1},
+    {"domain", pass_domain, false, 0},
+    {"manifest", pass_manifest, true, 0},
+    {"gap", pass_gap, true, 1},
+    {"tails", pass_tails, true, 0},
+    {"merge", pass_merge, false, 0},
+    {"guard", pass_guard, false, 0},
+    {"dropped", pass_dropped, true, 0},
+    {"clock", pass_clock, false, 0},
+    {"erase", pass_erase, true, 0},
+    {"acl", pass_acl, false, 0},
 };
 
 static void test_round_trips(void **state)

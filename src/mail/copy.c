@@ -1,5 +1,6 @@
 #include "mail/copy.h"
 #include "mail/mailbox.h"
+#include "mail/rights.h"
 
 #define MESSAGE_ARENA_BYTES (1U << 20) /* of one record's arrays */
 
@@ -70,7 +71,7 @@ static uint64_t kept_flags(const struct sp_mailbox *source, const struct sp_mail
     for (uint32_t i = 0; i < from.count; i++)
         if (used >> (SP_FLAG_KEYWORD_0 + i) & 1 && sp_keywords_add(&to, from.names[i]))
             kept |= 1ULL << (SP_FLAG_KEYWORD_0 + i);
-    return kept;
+    return kept & ~copy->denied;
 }
 
 /* One message under its new UID. */
@@ -116,7 +117,10 @@ enum sp_status sp_copy_emit(struct sp_plan *plan, struct sp_op *op, const struct
     struct sp_keywords keywords;
     struct sp_account account;
     struct sp_arena scratch;
-    enum sp_status status = sp_index_account(sp_plan_read(plan), &source->account, &account);
+    uint64_t source_modseq; /* of another account, perhaps */
+    enum sp_status status = sp_index_account(sp_plan_read(plan), &target->account, &account);
+    if (status == SP_OK)
+        status = sp_plan_next_modseq(plan, &source->account, &source_modseq);
     if (status)
         return status;
     struct sp_message message = {.uid = target->row.uidnext,
@@ -145,9 +149,9 @@ enum sp_status sp_copy_emit(struct sp_plan *plan, struct sp_op *op, const struct
         message.uid++;
     }
     if (status == SP_OK && copy->move && copy->count)
-        status = sp_plan_emit_expunge(plan, source, message.modseq, spans);
+        status = sp_plan_emit_expunge(plan, source, source_modseq, spans);
     if (copy->count)
-        reply->modseq = message.modseq;
+        reply->modseq = source_modseq;
     reply->ranges = sp_uid_list_ranges(&uids);
     reply->new_ranges = sp_uid_list_ranges(&new_uids);
     return status;
@@ -162,17 +166,19 @@ static enum sp_status copy_plan(struct sp_plan *plan, struct sp_op *op)
     struct sp_copy copy = {.ranges = request->ranges, .move = request->copy.move};
     struct sp_mailbox source, target;
     op->reply->missing = 0;
-    enum sp_status status = sp_op_mailbox(op, read, &source);
-    if (status)
-        return status;
-    status = sp_plan_keep_mailbox(plan, &source);
-    if (status)
-        return status;
-    status = sp_index_mailbox_by_path(read, &source.account, request->name, &target);
-    if (status == SP_NOT_FOUND)
-        return sp_op_target_mailbox(op, read, request->name, &target);
+    uint32_t rights = 0;
+    /* RFC 6851, 4: MOVE is COPY, STORE of \Deleted and EXPUNGE. */
+    enum sp_status status =
+        sp_op_mailbox(op, read, copy.move ? SP_RIGHT_DELETED | SP_RIGHT_EXPUNGE : 0, &source);
+    if (status == SP_OK)
+        status = sp_plan_keep_mailbox(plan, &source);
+    if (status == SP_OK)
+        status = sp_op_target_mailbox(op, read, request->name, SP_RIGHT_INSERT, &target);
     if (status == SP_OK)
         status = sp_plan_keep_mailbox(plan, &target);
+    if (status == SP_OK)
+        status = sp_rights_of(read, &target.account, target.row.id, &request->account, &rights);
+    copy.denied = sp_rights_denied_flags(rights);
     if (status == SP_OK)
         status = sp_copy_collect(plan, op, &source, &copy);
     if (status == SP_OK && request->copy.whole)
@@ -185,7 +191,5 @@ static enum sp_status copy_plan(struct sp_plan *plan, struct sp_op *op)
 
 void sp_op_copy(struct sp_op *op)
 {
-    /* sp_op_target_mailbox looks there. */
-    op->request->account = op->request->mailbox.account;
     sp_op_submit(op, copy_plan, op->request->ranges.count * sizeof(struct sp_uid_range));
 }

@@ -8,6 +8,7 @@
 struct sp_copy {
     struct sp_uid_ranges ranges;
     bool move;
+    uint64_t denied; /* flags that may not be set in the target */
     /* Found by sp_copy_collect, in the plan's arena. */
     struct sp_flag_row *rows;
     uint32_t count, capacity;

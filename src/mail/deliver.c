@@ -1,6 +1,7 @@
 #include "mail/deliver.h"
 #include "mail/account.h"
 #include "mail/mailbox.h"
+#include "mail/rights.h"
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -21,6 +22,7 @@ static enum sp_status arrival_flags(const struct sp_arrival *arrival, struct sp_
     *ret_flags = 0;
     enum sp_status status =
         arrival->flags ? sp_keywords_add_set(keywords, arrival->flags, ret_flags) : SP_OK;
+    *ret_flags &= ~arrival->denied;
     return status == SP_LIMIT ? SP_OK : status;
 }
 
@@ -108,6 +110,7 @@ struct delivery {
     /* One for each recipient: whose it is, and whether an earlier recipient is the same account. */
     struct target {
         struct sp_uuid account;
+        uint32_t mailbox; /* 0: INBOX */
         bool deliver;
         bool create_inbox;
     } * targets;
@@ -151,7 +154,17 @@ enum sp_status sp_deliver_check(struct sp_read *read, const struct sp_uuid *id,
     return status != SP_NOT_FOUND ? status : account.row.protected_ ? SP_UNAVAILABLE : SP_OK;
 }
 
-/* Who gets it. Two recipients that are one account share one copy. Returned is only what concerns
+static enum sp_status resolve_mailbox(struct sp_read *read, struct sp_slice address,
+                                      struct target *target)
+{
+    struct sp_mailbox mailbox;
+    enum sp_status status = sp_post_mailbox(read, &target->account, address, &mailbox);
+    if (status == SP_OK && !sp_slice_eq(mailbox.path, SP_S("INBOX")))
+        target->mailbox = mailbox.row.id;
+    return status == SP_NOT_FOUND ? SP_OK : status;
+}
+
+/* Who gets it. Two recipients that are one mailbox share one copy. Returned is only what concerns
  * all: SP_IO and the like, and SP_UNAVAILABLE when all are to have it and some cannot. */
 static enum sp_status resolve_targets(struct sp_plan *plan, struct sp_op *op, uint32_t *ret_count)
 {
@@ -169,13 +182,15 @@ static enum sp_status resolve_targets(struct sp_plan *plan, struct sp_op *op, ui
             status = SP_NOT_FOUND;
         if (status == SP_OK)
             status = sp_deliver_check(sp_plan_read(plan), &target->account, &target->create_inbox);
+        if (status == SP_OK)
+            status = resolve_mailbox(sp_plan_read(plan), request->deliver.recipients[i], target);
         if (status == SP_IO || status == SP_NO_MEMORY || status == SP_CORRUPT)
             return status;
         op->reply->recipients[i] = status;
         failures += status != SP_OK;
         target->deliver = status == SP_OK;
         for (uint32_t k = 0; target->deliver && k < i; k++)
-            if (delivery->targets[k].deliver &&
+            if (delivery->targets[k].deliver && delivery->targets[k].mailbox == target->mailbox &&
                 sp_uuid_eq(&delivery->targets[k].account, &target->account))
                 target->deliver = false;
         deliveries += target->deliver;
@@ -194,7 +209,11 @@ static enum sp_status deliver_one(struct sp_plan *plan, const struct sp_arrival 
     struct sp_message message;
     struct sp_keywords keywords = {0};
     enum sp_status status;
-    if (target->create_inbox) {
+    if (target->mailbox) {
+        status = sp_index_mailbox(sp_plan_read(plan), &target->account, target->mailbox, &inbox);
+        if (status == SP_OK)
+            status = sp_plan_keep_mailbox(plan, &inbox);
+    } else if (target->create_inbox) {
         status = sp_plan_create_mailbox(plan, &target->account, SP_S("INBOX"), 0, &inbox);
     } else {
         status =
@@ -281,13 +300,19 @@ static enum sp_status append_plan(struct sp_plan *plan, struct sp_op *op)
     struct sp_reply *reply = op->reply;
     struct sp_uid_list uids = sp_uid_list(&reply->arena);
     struct sp_mailbox mailbox;
-    uint32_t first;
+    uint32_t first, rights;
+    struct sp_read *read = sp_plan_read(plan);
     enum sp_status status =
-        sp_op_target_mailbox(op, sp_plan_read(plan), op->request->name, &mailbox);
+        sp_op_target_mailbox(op, read, op->request->name, SP_RIGHT_INSERT, &mailbox);
     if (status == SP_OK)
         status = sp_plan_keep_mailbox(plan, &mailbox);
+    if (status == SP_OK)
+        status =
+            sp_rights_of(read, &mailbox.account, mailbox.row.id, &op->request->account, &rights);
     if (status)
         return status;
+    for (uint32_t i = 0; i < append->count; i++)
+        append->arrivals[i].denied = sp_rights_denied_flags(rights);
     status = sp_plan_check_arrivals(&mailbox, append->arrivals, append->count);
     if (status)
         return sp_op_refuse(op, status,

@@ -19,6 +19,7 @@ struct sp_arrival {
     bool has_date; /* otherwise: the time of the commit */
     enum sp_origin origin;
     struct sp_slice origin_id;
+    uint64_t denied; /* flags that whoever brings it may not set: left out */
 };
 /* In a plan: whether the mailbox takes them. SP_LIMIT (UIDs), SP_INVALID (keywords). A keyword that
  * it has no room for is no reason: the message goes without it. */

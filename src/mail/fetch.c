@@ -333,7 +333,7 @@ void sp_op_fetch(struct sp_op *op)
     if (status == SP_OK)
         status = sp_read_begin(op->mail->index, &read);
     if (status == SP_OK) {
-        status = sp_op_mailbox(op, &read, &mailbox);
+        status = sp_op_mailbox(op, &read, 0, &mailbox);
         if (status == SP_OK)
             status = sp_op_describe_keywords(op, &mailbox);
         if (status == SP_OK)

@@ -11,6 +11,7 @@
  *     fetch.c        FETCH, SYNC, OPEN        store.c     STORE, EXPUNGE, COPY, MOVE
  *     search.c       SEARCH                   match.c     finding text in text
  *     sort.c         SORT                     thread.c    THREAD
+ *     rights.c       who may do what              acl.c       ACL_GET, ACL_SET
  *     maildrop.c     MAILDROP: who has one open by POP3
  *     import.c       what the import command needs
  *
@@ -93,14 +94,15 @@ static inline bool sp_op_cancelled(const struct sp_op *op)
 struct sp_reader *sp_mail_take_reader(struct sp_mail *mail) SP_MUST_USE;
 void sp_mail_give_reader(struct sp_mail *mail, struct sp_reader *reader);
 
-/* The mailbox a session holds: SP_CONFLICT when it is gone or another, SP_UNAVAILABLE when
- * protected. */
-enum sp_status sp_op_mailbox(struct sp_op *op, struct sp_read *read,
+/* The mailbox a session holds: SP_CONFLICT when it is gone or another, or may no longer be read;
+ * SP_UNAVAILABLE when protected; SP_DENIED without one of the rights that it needs. */
+enum sp_status sp_op_mailbox(struct sp_op *op, struct sp_read *read, uint32_t need,
                              struct sp_mailbox *ret_mailbox) SP_MUST_USE;
-/* The mailbox a request names: SP_NOT_FOUND, and SP_UNAVAILABLE when it could be among those an
- * account's gap hides. */
+/* The mailbox a request names: SP_NOT_FOUND, also where the account may not know of it;
+ * SP_DENIED without one of the rights that it needs; SP_UNAVAILABLE when it could be among those
+ * an account's gap hides. */
 enum sp_status sp_op_named_mailbox(struct sp_op *op, struct sp_read *read, struct sp_slice path,
-                                   struct sp_mailbox *ret_mailbox) SP_MUST_USE;
+                                   uint32_t need, struct sp_mailbox *ret_mailbox) SP_MUST_USE;
 extern const char sp_why_protected[];
 
 /* ---- Requests: each is called by sp_mail_execute and ends in sp_op_finish ---- */
@@ -109,7 +111,7 @@ typedef void sp_op_handler(struct sp_op *op);
 sp_op_handler sp_op_authenticate, sp_op_resolve, sp_op_body_put, sp_op_body_drop, sp_op_deliver,
     sp_op_append, sp_op_list, sp_op_open, sp_op_status, sp_op_create, sp_op_delete, sp_op_rename,
     sp_op_subscribe, sp_op_sync, sp_op_fetch, sp_op_store, sp_op_expunge, sp_op_copy, sp_op_search,
-    sp_op_maildrop;
+    sp_op_maildrop, sp_op_acl_get, sp_op_acl_set;
 
 /* ---- maildrop.c ---- */
 

@@ -35,6 +35,8 @@ static const struct {
     [SP_REQ_APPEND] = {sp_op_append, NORMAL},
     [SP_REQ_MAILDROP] = {sp_op_maildrop, QUICK},
     [SP_REQ_SEARCH] = {sp_op_search, LONG},
+    [SP_REQ_ACL_GET] = {sp_op_acl_get, QUICK},
+    [SP_REQ_ACL_SET] = {sp_op_acl_set, QUICK},
 };
 
 /* What a person reads when nothing more exact is known. */
@@ -276,38 +278,4 @@ void sp_mail_give_reader(struct sp_mail *mail, struct sp_reader *reader)
     }
     pthread_mutex_unlock(&mail->lock);
     sp_reader_free(reader);
-}
-
-/* ---- Finding the mailbox ---- */
-
-enum sp_status sp_op_mailbox(struct sp_op *op, struct sp_read *read, struct sp_mailbox *ret_mailbox)
-{
-    const struct sp_mailbox_ref *ref = &op->request->mailbox;
-    struct sp_mailbox mailbox;
-    enum sp_status status = sp_index_mailbox(read, &ref->account, ref->mailbox, &mailbox);
-    if (status == SP_NOT_FOUND || (status == SP_OK && mailbox.row.uidvalidity != ref->uidvalidity))
-        return sp_op_refuse(op, SP_CONFLICT, "the mailbox has been deleted or replaced");
-    if (status == SP_OK && mailbox.row.protected_)
-        return sp_op_refuse(op, SP_UNAVAILABLE, sp_why_protected);
-    if (status == SP_OK)
-        *ret_mailbox = mailbox;
-    return status;
-}
-
-enum sp_status sp_op_named_mailbox(struct sp_op *op, struct sp_read *read, struct sp_slice path,
-                                   struct sp_mailbox *ret_mailbox)
-{
-    const struct sp_uuid *id = &op->request->account;
-    enum sp_status status = sp_index_mailbox_by_path(read, id, path, ret_mailbox);
-    if (status != SP_NOT_FOUND)
-        return status;
-    struct sp_account account;
-    status = sp_index_account(read, id, &account);
-    if (status == SP_NOT_FOUND)
-        return sp_op_refuse(op, SP_NOT_FOUND, "there is no such account");
-    if (status)
-        return status;
-    if (account.row.protected_)
-        return sp_op_refuse(op, SP_UNAVAILABLE, sp_why_protected);
-    return sp_op_refuse(op, SP_NOT_FOUND, "there is no such mailbox");
 }

@@ -2,6 +2,7 @@
 #include "base/endian.h"
 #include "mail/copy.h"
 #include "mail/plan.h"
+#include "mail/rights.h"
 #include "mime/mime.h"
 
 #include <stdlib.h>
@@ -23,9 +24,9 @@ bool sp_mailbox_path_ok(struct sp_slice path)
 }
 
 enum sp_status sp_op_target_mailbox(struct sp_op *op, struct sp_read *read, struct sp_slice path,
-                                    struct sp_mailbox *ret_mailbox)
+                                    uint32_t need, struct sp_mailbox *ret_mailbox)
 {
-    enum sp_status status = sp_op_named_mailbox(op, read, path, ret_mailbox);
+    enum sp_status status = sp_op_named_mailbox(op, read, path, need, ret_mailbox);
     if (status == SP_NOT_FOUND && !sp_mailbox_path_ok(path))
         return sp_op_refuse(op, SP_INVALID, "that is no name for a mailbox");
     return status;
@@ -47,11 +48,12 @@ static void object_id(const struct sp_mailbox *mailbox, uint8_t ret_id[16])
     memcpy(ret_id, digest.bytes, 16);
 }
 
-bool sp_mailbox_describe(const struct sp_mailbox *mailbox, struct sp_arena *arena,
+bool sp_mailbox_describe(const struct sp_mailbox *mailbox, uint32_t rights, struct sp_arena *arena,
                          struct sp_mailbox_info *ret_info)
 {
     const struct sp_mailbox_row *row = &mailbox->row;
-    struct sp_mailbox_info info = {.id = row->id,
+    struct sp_mailbox_info info = {.account = mailbox->account,
+                                   .id = row->id,
                                    .name = sp_arena_copy(arena, mailbox->path),
                                    .uidvalidity = row->uidvalidity,
                                    .uidnext = row->uidnext,
@@ -62,17 +64,24 @@ bool sp_mailbox_describe(const struct sp_mailbox *mailbox, struct sp_arena *aren
                                    .size = row->size,
                                    .special_use = row->special_use,
                                    .exists = true,
-                                   .protected_ = row->protected_};
+                                   .protected_ = row->protected_,
+                                   .rights = rights};
     object_id(mailbox, info.object_id);
     *ret_info = info;
     return info.name.ptr || !mailbox->path.len;
 }
 
-enum sp_status sp_op_describe(struct sp_op *op, const struct sp_mailbox *mailbox)
+enum sp_status sp_op_describe(struct sp_op *op, struct sp_read *read,
+                              const struct sp_mailbox *mailbox)
 {
     struct sp_reply *reply = op->reply;
+    uint32_t rights;
+    enum sp_status status =
+        sp_rights_of(read, &mailbox->account, mailbox->row.id, &op->request->account, &rights);
+    if (status)
+        return status;
     reply->mailboxes = sp_arena_alloc(&reply->arena, sizeof *reply->mailboxes);
-    if (!reply->mailboxes || !sp_mailbox_describe(mailbox, &reply->arena, reply->mailboxes))
+    if (!reply->mailboxes || !sp_mailbox_describe(mailbox, rights, &reply->arena, reply->mailboxes))
         return SP_NO_MEMORY;
     reply->mailboxes_count = 1;
     return SP_OK;
@@ -120,13 +129,41 @@ static enum sp_status list_mailboxes(struct sp_op *op, struct sp_read *read, uin
     enum sp_status status;
     while ((status = sp_index_next_mailbox(read, &op->request->account, &mailbox)) == SP_OK) {
         struct sp_mailbox_info *info = next_entry(op->reply, capacity);
-        if (!info || !sp_mailbox_describe(&mailbox, &op->reply->arena, info))
+        if (!info || !sp_mailbox_describe(&mailbox, SP_RIGHTS_ALL, &op->reply->arena, info))
             return SP_NO_MEMORY;
     }
-    if (status == SP_EOF && op->reply->mailboxes_count)
-        qsort(op->reply->mailboxes, op->reply->mailboxes_count, sizeof *op->reply->mailboxes,
-              by_name);
     return status == SP_EOF ? SP_OK : status;
+}
+
+struct shared_list {
+    struct sp_op *op;
+    uint32_t *capacity;
+};
+
+static enum sp_status list_one_shared(void *context, const struct sp_mailbox *mailbox,
+                                      struct sp_slice name, uint32_t rights)
+{
+    struct shared_list *list = context;
+    struct sp_mailbox_info *info = next_entry(list->op->reply, list->capacity);
+    if (!info || !sp_mailbox_describe(mailbox, rights, &list->op->reply->arena, info))
+        return SP_NO_MEMORY;
+    info->name = name;
+    info->special_use = 0; /* the owner's (RFC 6154, 2), not this account's */
+    return SP_OK;
+}
+
+/* Own ones, and those of others that the account may look up. */
+static enum sp_status list_all(struct sp_op *op, struct sp_read *read, uint32_t *capacity)
+{
+    struct sp_reply *reply = op->reply;
+    struct shared_list shared = {op, capacity};
+    enum sp_status status = list_mailboxes(op, read, capacity);
+    if (status == SP_OK)
+        status = sp_shared_each(read, &op->request->account, &reply->arena, list_one_shared,
+                                &shared, &reply->others_unavailable);
+    if (status == SP_OK && reply->mailboxes_count)
+        qsort(reply->mailboxes, reply->mailboxes_count, sizeof *reply->mailboxes, by_name);
+    return status;
 }
 
 /* Marks those that are subscribed, and adds subscriptions to names that are not there. */
@@ -162,7 +199,7 @@ static enum sp_status list(struct sp_op *op, struct sp_read *read)
     if (account.row.protected_)
         return sp_op_refuse(op, SP_UNAVAILABLE,
                             "the list of mailboxes is being recovered, please wait");
-    status = list_mailboxes(op, read, &capacity);
+    status = list_all(op, read, &capacity);
     if (status == SP_OK)
         status = list_subscriptions(op, read, &capacity);
     return status;
@@ -185,9 +222,9 @@ void sp_op_status(struct sp_op *op)
     struct sp_mailbox mailbox;
     enum sp_status status = sp_read_begin(op->mail->index, &read);
     if (status == SP_OK) {
-        status = sp_op_named_mailbox(op, &read, op->request->name, &mailbox);
+        status = sp_op_named_mailbox(op, &read, op->request->name, SP_RIGHT_READ, &mailbox);
         if (status == SP_OK)
-            status = sp_op_describe(op, &mailbox);
+            status = sp_op_describe(op, &read, &mailbox);
         if (status == SP_OK && mailbox.row.protected_)
             status = sp_op_refuse(op, SP_UNAVAILABLE, sp_why_protected);
         sp_read_end(&read);
@@ -212,6 +249,14 @@ static enum sp_status check_count(struct sp_read *read, const struct sp_account 
     return status == SP_EOF ? SP_OK : status ? status : SP_LIMIT;
 }
 
+static enum sp_status create_below(struct sp_plan *plan, const struct sp_uuid *account,
+                                   struct sp_slice path, uint32_t special_use,
+                                   struct sp_mailbox *ret_mailbox)
+{
+    enum sp_status status = sp_plan_create_mailbox(plan, account, path, special_use, ret_mailbox);
+    return status ? status : sp_plan_inherit_acl(plan, ret_mailbox);
+}
+
 /* Makes the missing levels above path, where they and `others` besides may be made. */
 static enum sp_status create_parents(struct sp_plan *plan, const struct sp_account *account,
                                      struct sp_slice path, uint32_t others)
@@ -234,7 +279,7 @@ static enum sp_status create_parents(struct sp_plan *plan, const struct sp_accou
     }
     status = check_count(read, account, count + others);
     for (uint32_t i = 0; status == SP_OK && i < count; i++)
-        status = sp_plan_create_mailbox(plan, &account->id, missing[i], 0, &mailbox);
+        status = create_below(plan, &account->id, missing[i], 0, &mailbox);
     return status;
 }
 
@@ -254,7 +299,7 @@ enum sp_status sp_plan_create_path(struct sp_plan *plan, const struct sp_uuid *i
     if (status != SP_NOT_FOUND)
         return status ? status : SP_EXISTS;
     status = create_parents(plan, &account, path, 1);
-    return status ? status : sp_plan_create_mailbox(plan, id, path, special_use, ret_mailbox);
+    return status ? status : create_below(plan, id, path, special_use, ret_mailbox);
 }
 
 static enum sp_status say_why(struct sp_op *op, enum sp_status status)
@@ -270,13 +315,32 @@ static enum sp_status say_why(struct sp_op *op, enum sp_status status)
     return status;
 }
 
+static enum sp_status check_new_own(struct sp_op *op, struct sp_slice path)
+{
+    if (!sp_is_other_users(path))
+        return SP_OK;
+    return sp_op_refuse(op, SP_INVALID, "under that name the mailboxes of others appear");
+}
+
 static enum sp_status create_plan(struct sp_plan *plan, struct sp_op *op)
 {
     const struct sp_request *request = op->request;
+    struct sp_read *read = sp_plan_read(plan);
     struct sp_mailbox mailbox;
-    enum sp_status status = sp_plan_create_path(plan, &request->account, request->name,
-                                                request->manage.special_use, &mailbox);
-    return status ? say_why(op, status) : sp_op_describe(op, &mailbox);
+    struct sp_name name;
+    enum sp_status status = sp_op_locate(op, read, request->name, &name);
+    if (status == SP_OK)
+        status = name.other ? sp_op_may_create(op, read, &name) : check_new_own(op, name.path);
+    if (status)
+        return status;
+    status =
+        sp_plan_create_path(plan, &name.account, name.path, request->manage.special_use, &mailbox);
+    if (status)
+        return say_why(op, status);
+    status = sp_op_describe(op, read, &mailbox);
+    if (status == SP_OK)
+        op->reply->mailboxes->name = sp_arena_copy(&op->reply->arena, request->name);
+    return status;
 }
 
 void sp_op_create(struct sp_op *op)
@@ -309,20 +373,25 @@ static enum sp_status delete_plan(struct sp_plan *plan, struct sp_op *op)
     const struct sp_request *request = op->request;
     struct sp_mailbox mailbox;
     uint64_t modseq;
-    enum sp_status status = sp_op_named_mailbox(op, sp_plan_read(plan), request->name, &mailbox);
+    enum sp_status status =
+        sp_op_named_mailbox(op, sp_plan_read(plan), request->name, SP_RIGHT_REMOVE, &mailbox);
     if (status)
         return status;
     if (mailbox.row.protected_)
         return sp_op_refuse(op, SP_UNAVAILABLE, sp_why_protected);
-    status = sp_plan_next_modseq(plan, &request->account, &modseq);
+    if (is_inbox(mailbox.path))
+        return sp_op_refuse(op, SP_DENIED, "INBOX cannot be deleted");
+    status = sp_plan_keep_mailbox(plan, &mailbox);
+    if (status == SP_OK)
+        status = sp_plan_next_modseq(plan, &mailbox.account, &modseq);
     if (status)
         return status;
     struct sp_mailbox_record record = {.id = mailbox.row.id,
                                        .uidvalidity = mailbox.row.uidvalidity,
                                        .modseq = modseq,
                                        .special_use = mailbox.row.special_use,
-                                       .path = request->name};
-    return emit_mailbox(plan, SP_RECORD_MAILBOX_DELETE, &request->account, &record);
+                                       .path = mailbox.path};
+    return emit_mailbox(plan, SP_RECORD_MAILBOX_DELETE, &mailbox.account, &record);
 }
 
 void sp_op_delete(struct sp_op *op)
@@ -341,6 +410,7 @@ struct renamed {
 };
 
 struct rename {
+    struct sp_name from, to;
     struct renamed *list; /* the mailbox and those below it */
     uint32_t count, capacity;
 };
@@ -360,26 +430,33 @@ static int by_from(const void *a, const void *b)
  * to it. */
 static enum sp_status collect_renamed(struct sp_plan *plan, struct sp_op *op, struct rename *rename)
 {
-    const struct sp_request *request = op->request;
+    struct sp_slice name = rename->from.path, new_name = rename->to.path;
+    struct sp_read *read = sp_plan_read(plan);
     struct sp_arena *arena = sp_plan_arena(plan);
     struct sp_mailbox mailbox = {0};
     enum sp_status status;
-    while ((status = sp_index_next_mailbox(sp_plan_read(plan), &request->account, &mailbox)) ==
-           SP_OK) {
-        if (!sp_slice_eq(mailbox.path, request->name) && !is_below(mailbox.path, request->name))
+    while ((status = sp_index_next_mailbox(read, &rename->from.account, &mailbox)) == SP_OK) {
+        uint32_t rights;
+        if (!sp_slice_eq(mailbox.path, name) && !is_below(mailbox.path, name))
             continue;
+        status =
+            sp_rights_of(read, &mailbox.account, mailbox.row.id, &op->request->account, &rights);
+        if (status)
+            return status;
+        if (!(rights & SP_RIGHT_REMOVE))
+            return sp_op_refuse(op, SP_DENIED, "you do not have the right to rename what is below");
         if (mailbox.row.protected_)
             return sp_op_refuse(op, SP_UNAVAILABLE, sp_why_protected);
-        size_t rest = mailbox.path.len - request->name.len, len = request->new_name.len + rest;
+        size_t rest = mailbox.path.len - name.len, len = new_name.len + rest;
         rename->list = sp_arena_grow(arena, rename->list, rename->count, &rename->capacity,
                                      sizeof *rename->list);
         uint8_t *to = rename->list ? sp_arena_alloc(arena, len) : NULL;
         struct sp_slice from = sp_arena_copy(arena, mailbox.path);
         if (!to || !from.ptr)
             return SP_NO_MEMORY;
-        memcpy(to, request->new_name.ptr, request->new_name.len);
+        memcpy(to, new_name.ptr, new_name.len);
         if (rest)
-            memcpy(to + request->new_name.len, mailbox.path.ptr + request->name.len, rest);
+            memcpy(to + new_name.len, mailbox.path.ptr + name.len, rest);
         if (!sp_mailbox_path_ok(sp_slice(to, len)))
             return sp_op_refuse(op, SP_INVALID,
                                 "a name below the new one would be too long or too deep");
@@ -402,7 +479,7 @@ static enum sp_status check_targets(struct sp_plan *plan, struct sp_op *op,
     for (uint32_t i = 0; i < rename->count; i++) {
         struct sp_mailbox there;
         struct renamed key = {.from = rename->list[i].to};
-        enum sp_status status = sp_index_mailbox_by_path(sp_plan_read(plan), &op->request->account,
+        enum sp_status status = sp_index_mailbox_by_path(sp_plan_read(plan), &rename->to.account,
                                                          rename->list[i].to, &there);
         if (status == SP_OK && !bsearch(&key, rename->list, rename->count, sizeof key, by_from))
             return say_why(op, SP_EXISTS);
@@ -412,13 +489,36 @@ static enum sp_status check_targets(struct sp_plan *plan, struct sp_op *op,
     return SP_OK;
 }
 
+/* Where from and where to, and whether the account may. */
+static enum sp_status check_rename(struct sp_plan *plan, struct sp_op *op, struct rename *rename)
+{
+    struct sp_read *read = sp_plan_read(plan);
+    struct sp_mailbox mailbox;
+    enum sp_status status = sp_op_locate(op, read, op->request->name, &rename->from);
+    if (status == SP_OK)
+        status = sp_op_locate(op, read, op->request->new_name, &rename->to);
+    if (status)
+        return status;
+    if (!rename->to.other && sp_is_other_users(rename->to.path))
+        return check_new_own(op, rename->to.path);
+    if (!sp_uuid_eq(&rename->from.account, &rename->to.account))
+        return sp_op_refuse(op, SP_INVALID, "a mailbox cannot become another account's");
+    if (is_inbox(rename->from.path) || is_inbox(rename->to.path)) /* by its long name */
+        return sp_op_refuse(op, SP_DENIED, "the INBOX of others cannot be renamed");
+    if (!rename->from.other)
+        return SP_OK;
+    status = sp_op_named_mailbox(op, read, op->request->name, SP_RIGHT_REMOVE, &mailbox);
+    return status ? status : sp_op_may_create(op, read, &rename->to);
+}
+
 static enum sp_status rename_plan(struct sp_plan *plan, struct sp_op *op)
 {
-    const struct sp_request *request = op->request;
-    const struct sp_uuid *id = &request->account;
     struct rename rename = {0};
+    const struct sp_uuid *id = &rename.from.account;
     struct sp_account account;
-    enum sp_status status = sp_index_account(sp_plan_read(plan), id, &account);
+    enum sp_status status = check_rename(plan, op, &rename);
+    if (status == SP_OK)
+        status = sp_index_account(sp_plan_read(plan), id, &account);
     if (status)
         return status;
     if (account.row.protected_)
@@ -429,7 +529,7 @@ static enum sp_status rename_plan(struct sp_plan *plan, struct sp_op *op)
     if (status)
         return status;
 
-    status = create_parents(plan, &account, request->new_name, 0);
+    status = create_parents(plan, &account, rename.to.path, 0);
     if (status == SP_LIMIT)
         return say_why(op, status);
     for (uint32_t i = 0; status == SP_OK && i < rename.count; i++) {
@@ -453,7 +553,10 @@ static enum sp_status rename_inbox_plan(struct sp_plan *plan, struct sp_op *op)
     struct sp_uid_range all = {1, UINT32_MAX};
     struct sp_mailbox inbox, target, there;
     struct sp_copy copy = {.ranges = {&all, 1}, .move = true};
-    enum sp_status status = sp_op_named_mailbox(op, sp_plan_read(plan), request->name, &inbox);
+    enum sp_status status =
+        sp_op_named_mailbox(op, sp_plan_read(plan), request->name, SP_RIGHTS_ALL, &inbox);
+    if (status == SP_OK)
+        status = check_new_own(op, request->new_name);
     if (status)
         return status;
     if (inbox.row.protected_)

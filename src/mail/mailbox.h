@@ -15,12 +15,14 @@ bool sp_mailbox_path_ok(struct sp_slice path);
 /* The mailbox that messages are to go to: sp_op_named_mailbox, but SP_INVALID, not SP_NOT_FOUND,
  * for a name that none can have. */
 enum sp_status sp_op_target_mailbox(struct sp_op *op, struct sp_read *read, struct sp_slice path,
-                                    struct sp_mailbox *ret_mailbox) SP_MUST_USE;
-/* What is told of a mailbox; the name is copied to the arena. False: no memory. */
-bool sp_mailbox_describe(const struct sp_mailbox *mailbox, struct sp_arena *arena,
+                                    uint32_t need, struct sp_mailbox *ret_mailbox) SP_MUST_USE;
+/* What is told of a mailbox to who has these rights to it; the name is copied to the arena. False:
+ * no memory. */
+bool sp_mailbox_describe(const struct sp_mailbox *mailbox, uint32_t rights, struct sp_arena *arena,
                          struct sp_mailbox_info *ret_info);
 /* reply->mailboxes becomes this one. */
-enum sp_status sp_op_describe(struct sp_op *op, const struct sp_mailbox *mailbox) SP_MUST_USE;
+enum sp_status sp_op_describe(struct sp_op *op, struct sp_read *read,
+                              const struct sp_mailbox *mailbox) SP_MUST_USE;
 /* reply->keywords becomes the mailbox's. */
 enum sp_status sp_op_describe_keywords(struct sp_op *op,
                                        const struct sp_mailbox *mailbox) SP_MUST_USE;

@@ -76,6 +76,8 @@ enum sp_request_type {
                         holds it. POP3's exclusive lock (RFC 1939 section 4) */
     SP_REQ_SEARCH,   /* mailbox, search program              -> ranges (UIDs, ascending) or uids (in
                         order) */
+    SP_REQ_ACL_GET,  /* account, name, acl                   -> mailbox (with rights), acl */
+    SP_REQ_ACL_SET,  /* account, name, acl */
     SP_REQ_TYPES,
 };
 
@@ -122,6 +124,36 @@ enum sp_store_op { SP_STORE_ADD, SP_STORE_REMOVE, SP_STORE_REPLACE };
 #define SP_USE_ARCHIVE 0x10U
 #define SP_USE_ALL     0x20U
 #define SP_USE_FLAGGED 0x40U
+
+/* Rights to a mailbox (RFC 4314, 2.1). */
+#define SP_RIGHT_LOOKUP  0x001U /* l */
+#define SP_RIGHT_READ    0x002U /* r */
+#define SP_RIGHT_SEEN    0x004U /* s: \Seen */
+#define SP_RIGHT_WRITE   0x008U /* w: flags but \Seen and \Deleted */
+#define SP_RIGHT_INSERT  0x010U /* i: APPEND, COPY into it */
+#define SP_RIGHT_POST    0x020U /* p: mail for user+path; counts for anyone */
+#define SP_RIGHT_CREATE  0x040U /* k: mailboxes below it */
+#define SP_RIGHT_REMOVE  0x080U /* x: DELETE, RENAME */
+#define SP_RIGHT_DELETED 0x100U /* t: \Deleted */
+#define SP_RIGHT_EXPUNGE 0x200U /* e */
+#define SP_RIGHT_ADMIN   0x400U /* a: the rights themselves */
+#define SP_RIGHTS_ALL    0x7ffU
+#define SP_ACL_MAX       256U /* identifiers with rights to one mailbox */
+
+/* Where mailboxes of others appear: under this, the owner's address, '/' (RFC 2342, 5). */
+#define SP_OTHER_USERS "Other Users"
+
+enum sp_acl_want {
+    SP_ACL_MINE, /* only what is told of the mailbox */
+    SP_ACL_ALL,  /* the owner's entry first */
+    SP_ACL_ONE,  /* the identifier's; of the owner all rights */
+};
+enum sp_acl_op { SP_ACL_REPLACE, SP_ACL_ADD, SP_ACL_REMOVE };
+struct sp_acl {
+    struct sp_slice identifier; /* an address, "anyone"; behind a '-' negative rights */
+    uint32_t rights;
+    bool owner;
+};
 
 struct sp_date {
     int64_t unix_s;   /* UTC */
@@ -325,12 +357,19 @@ struct sp_request {
             uint32_t sort_count;
             enum sp_thread thread;
         } search;
+        struct {
+            enum sp_acl_want want;      /* ACL_GET */
+            struct sp_slice identifier; /* ACL_SET, and of SP_ACL_ONE */
+            enum sp_acl_op op;          /* ACL_SET */
+            uint32_t rights;
+        } acl;
     };
 };
 
 /* ---- Reply ---- */
 
 struct sp_mailbox_info {
+    struct sp_uuid account; /* whose it is */
     uint32_t id;
     struct sp_slice name;
     uint32_t uidvalidity, uidnext;
@@ -341,6 +380,7 @@ struct sp_mailbox_info {
     bool subscribed;
     bool exists;     /* false: a subscription to a name that is not there */
     bool protected_; /* DESIGN 6: refuse, with a reason */
+    uint32_t rights; /* of the account that asks: SP_RIGHT_*; of its own mailboxes all */
     uint8_t object_id[16];
 };
 
@@ -374,7 +414,10 @@ struct sp_reply {
     uint64_t missing;    /* STORE; COPY if `whole`: how many UIDs of the ranges are not there */
     struct sp_row *rows; /* SYNC: changed flags; FETCH: ascending UIDs (those that exist) */
     uint32_t rows_count;
-    bool more;                /* FETCH, SYNC: not all; go on after the last row's UID */
+    bool more;               /* FETCH, SYNC: not all; go on after the last row's UID */
+    bool others_unavailable; /* LIST: mailboxes of others may be missing */
+    struct sp_acl *acl;      /* ACL_GET */
+    uint32_t acl_count;
     uint64_t modseq;          /* STORE, EXPUNGE: of the change; SEARCH: highest among the found */
     uint64_t previous_modseq; /* STORE: the mailbox's HIGHESTMODSEQ before it */
     uint32_t uidvalidity;     /* COPY, APPEND */

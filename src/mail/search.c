@@ -674,7 +674,7 @@ static enum sp_status run_batch(struct search *search, bool *ret_last)
     if (status)
         return status;
     sp_arena_init(&batch.arena, BATCH_BYTES);
-    status = sp_op_mailbox(search->op, &read, &mailbox);
+    status = sp_op_mailbox(search->op, &read, 0, &mailbox);
     if (status == SP_OK) {
         sp_keywords_init(&keywords, &mailbox);
         find_keywords(search->root, &keywords);

@@ -137,7 +137,7 @@ static enum sp_status walk_batch(struct collect *collect, struct sp_read *read)
     struct sp_message_cursor cursor;
     struct sp_range_walk walk;
     struct sp_flag_row row;
-    enum sp_status status = sp_op_mailbox(collect->op, read, &mailbox);
+    enum sp_status status = sp_op_mailbox(collect->op, read, 0, &mailbox);
     if (status == SP_OK)
         status = sp_message_cursor_open(read, &mailbox.account, mailbox.row.id, &cursor);
     if (status)

@@ -35,9 +35,9 @@ void sp_op_open(struct sp_op *op)
     struct sp_mailbox mailbox;
     enum sp_status status = sp_read_begin(op->mail->index, &read);
     if (status == SP_OK) {
-        status = sp_op_named_mailbox(op, &read, op->request->name, &mailbox);
+        status = sp_op_named_mailbox(op, &read, op->request->name, SP_RIGHT_READ, &mailbox);
         if (status == SP_OK)
-            status = sp_op_describe(op, &mailbox);
+            status = sp_op_describe(op, &read, &mailbox);
         if (status == SP_OK && mailbox.row.protected_)
             status = sp_op_refuse(op, SP_UNAVAILABLE, sp_why_protected);
         if (status == SP_OK)
@@ -176,9 +176,9 @@ void sp_op_sync(struct sp_op *op)
     struct sp_mailbox mailbox;
     enum sp_status status = sp_read_begin(op->mail->index, &read);
     if (status == SP_OK) {
-        status = sp_op_mailbox(op, &read, &mailbox);
+        status = sp_op_mailbox(op, &read, 0, &mailbox);
         if (status == SP_OK)
-            status = sp_op_describe(op, &mailbox);
+            status = sp_op_describe(op, &read, &mailbox);
         if (status == SP_OK)
             status = sp_op_describe_keywords(op, &mailbox);
         if (status == SP_OK)

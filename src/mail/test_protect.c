@@ -177,6 +177,54 @@ static void test_no_inbox(void **state)
     }
 }
 
+/* What alice shares with bob while her list has a gap: a record that took it back may be missing,
+ * and so may one that gave more. Bob's programs must neither read on nor think that it was deleted.
+ */
+static void test_shared_with_others(void **state)
+{
+    struct world *world = *state;
+    struct sp_uuid alice = world->alice, bob;
+    struct sp_error error;
+    struct sp_buf payload;
+    static const char shared[] = "Other Users/" ALICE "/Sent";
+    assert_int_equal(
+        sp_account_add(world->volume, SP_S("bob@example.org"), SP_S("x"), &bob, &error), SP_OK);
+    struct sp_request *request = request_new(world, SP_REQ_ACL_SET);
+    request->name = SP_S("Sent");
+    request->acl.identifier = SP_S("Bob@example.org");
+    request->acl.rights = SP_RIGHT_LOOKUP | SP_RIGHT_READ;
+    assert_int_equal(ask_status(world, request), SP_OK);
+    struct sp_mailbox_ref sent = open_mailbox(world, "Sent");
+
+    for (int broken = 0; broken < 2; broken++) {
+        world->alice = bob; /* who asks */
+        struct sp_reply *reply = ask(world, request_new(world, SP_REQ_MAILBOX_LIST));
+        bool listed = false;
+        for (uint32_t i = 0; i < reply->mailboxes_count; i++)
+            listed |= sp_slice_eq(reply->mailboxes[i].name, sp_slice_str(shared));
+        assert_int_equal(listed, !broken);
+        assert_int_equal(reply->others_unavailable, broken);
+        free_ok(reply);
+        enum sp_status expected = broken ? SP_UNAVAILABLE : SP_OK;
+        assert_int_equal(ask_named(world, SP_REQ_MAILBOX_OPEN, shared), expected);
+        assert_int_equal(ask_named(world, SP_REQ_MAILBOX_STATUS, shared), expected);
+        request = request_new(world, SP_REQ_SYNC);
+        request->mailbox = sent;
+        assert_int_equal(ask_status(world, request), expected);
+        assert_int_equal(ask_named(world, SP_REQ_MAILBOX_OPEN, "INBOX"), SP_OK);
+        world->alice = alice;
+        if (broken)
+            break;
+        sp_buf_init(&payload, 1000);
+        sp_acl_record_write(
+            &(struct sp_acl_record){.mailbox = sent.mailbox, .grantee = bob, .rights = 0x7ff},
+            &payload);
+        break_chain(world, SP_RECORD_ACL, &world->alice, 0, &payload);
+        sp_buf_release(&payload);
+    }
+    assert_int_equal(ask_named(world, SP_REQ_MAILBOX_OPEN, "Sent"), SP_OK);
+}
+
 static void test_account_list(void **state)
 {
     struct world *world = *state;
@@ -309,6 +357,7 @@ int main(void)
         ON_WORLD(test_mailbox),      ON_WORLD(test_mailbox_list), ON_WORLD(test_no_inbox),
         ON_WORLD(test_account_list), ON_WORLD(test_missing_body), ON_WORLD(test_given_up),
         ON_WORLD(test_deferring),
+        ON_WORLD(test_shared_with_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

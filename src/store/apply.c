@@ -64,7 +64,8 @@ enum sp_status sp_apply_commit(struct sp_apply *apply, const struct sp_log_end *
     return sp_mdb_status(rc);
 }
 
-static enum sp_status touch(struct sp_apply *apply, const struct sp_uuid *account, uint32_t mailbox)
+enum sp_status sp_apply_touch(struct sp_apply *apply, const struct sp_uuid *account,
+                              uint32_t mailbox)
 {
     /* Batches touch few mailboxes, and the same one many times in a row. */
     for (uint32_t i = apply->touched_count; i-- > 0 && apply->touched_count - i <= 64;)
@@ -292,7 +293,7 @@ static enum sp_status apply_message(struct sp_apply *apply, const struct sp_reco
         sp_undelete_origin_read(m.origin_id, &origin) == SP_OK)
         status = sp_apply_let_go(apply, &record->account, origin.mailbox,
                                  (struct sp_span){origin.uid, origin.uid});
-    return status == SP_OK ? touch(apply, &record->account, record->mailbox) : status;
+    return status == SP_OK ? sp_apply_touch(apply, &record->account, record->mailbox) : status;
 }
 
 /* FLAGS, EXPUNGE, CATALOGUE, UNPROTECT: the mailbox must be known. */
@@ -317,7 +318,7 @@ static enum sp_status close_chain(struct sp_apply *apply, struct sp_account *acc
     enum sp_status status = sp_apply_put_mailbox(apply, mailbox);
     if (status == SP_OK)
         status = sp_apply_raise_account(apply, account, modseq);
-    return status == SP_OK ? touch(apply, &mailbox->account, mailbox->row.id) : status;
+    return status == SP_OK ? sp_apply_touch(apply, &mailbox->account, mailbox->row.id) : status;
 }
 
 struct flags_context {
@@ -514,7 +515,7 @@ static enum sp_status apply_unprotect(struct sp_apply *apply, const struct sp_re
     mailbox.row.protected_ = 0;
     mailbox.row.vanished_modseq = mailbox.row.highestmodseq;
     status = sp_apply_put_mailbox(apply, &mailbox);
-    return status == SP_OK ? touch(apply, &record->account, record->mailbox) : status;
+    return status == SP_OK ? sp_apply_touch(apply, &record->account, record->mailbox) : status;
 }
 
 /* ---- An account's own chain ---- */
@@ -552,6 +553,8 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
             status = sp_apply_del(apply, apply->read.index->names, sp_key_val(&old_name));
         if (status == SP_OK)
             status = sp_apply_del(apply, apply->read.index->mailboxes, sp_key_val(&row_key));
+        if (status == SP_OK)
+            status = sp_apply_forget_acl(apply, &record->account, m.id);
     } else {
         if (!known) {
             mailbox = (struct sp_mailbox){.account = record->account};
@@ -582,7 +585,7 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
     if (account.row.uidvalidity_next <= m.uidvalidity)
         account.row.uidvalidity_next = m.uidvalidity + 1;
     status = sp_apply_raise_account(apply, &account, m.modseq);
-    return status == SP_OK ? touch(apply, &record->account, m.id) : status;
+    return status == SP_OK ? sp_apply_touch(apply, &record->account, m.id) : status;
 }
 
 static enum sp_status apply_subscribe(struct sp_apply *apply, const struct sp_record *record)
@@ -657,6 +660,9 @@ enum sp_status sp_apply_record(struct sp_apply *apply, const struct sp_record *r
         break;
     case SP_RECORD_CREDENTIAL:
         status = apply_credential(apply, record);
+        break;
+    case SP_RECORD_ACL:
+        status = sp_apply_acl(apply, record);
         break;
     case SP_RECORD_ACCOUNT:
     case SP_RECORD_ACCOUNT_REMOVE:

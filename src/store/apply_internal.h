@@ -13,6 +13,16 @@
 enum sp_status sp_apply_volume_record(struct sp_apply *apply, const struct sp_record *record,
                                       const struct sp_place *place) SP_MUST_USE;
 
+/* The mailbox has changed: those who watch it are told. */
+enum sp_status sp_apply_touch(struct sp_apply *apply, const struct sp_uuid *account,
+                              uint32_t mailbox) SP_MUST_USE;
+
+/* acl.c */
+enum sp_status sp_apply_acl(struct sp_apply *apply, const struct sp_record *record) SP_MUST_USE;
+/* The mailbox is gone, or (0) all of the account's, and what was given to it. */
+enum sp_status sp_apply_forget_acl(struct sp_apply *apply, const struct sp_uuid *account,
+                                   uint32_t mailbox) SP_MUST_USE;
+
 /* guard.c */
 enum sp_status sp_apply_guard(struct sp_apply *apply, const struct sp_record *record) SP_MUST_USE;
 /* Where a body lies. */

@@ -54,6 +54,8 @@ static enum sp_status apply_account(struct sp_apply *apply, const struct sp_reco
                               apply->read.index->held,       apply->read.index->accounts};
     for (size_t i = 0; i < sizeof tables / sizeof *tables && status == SP_OK; i++)
         status = drop_account_entries(apply, tables[i], &a.id);
+    if (status == SP_OK)
+        status = sp_apply_forget_acl(apply, &a.id, 0);
     return status == SP_OK ? sp_apply_del(apply, apply->read.index->addresses,
                                           sp_val(a.address.ptr, a.address.len))
                            : status;

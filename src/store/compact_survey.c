@@ -492,6 +492,7 @@ static bool is_dead(struct sp_survey *s, const struct sp_record *record)
     case SP_RECORD_MAILBOX_DELETE:
     case SP_RECORD_SUBSCRIBE:
     case SP_RECORD_CREDENTIAL:
+    case SP_RECORD_ACL:
         return ended;
     case SP_RECORD_MANIFEST:
         return record->lsn < s->manifest_lsn && record->lsn <= s->horizon;

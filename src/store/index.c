@@ -109,6 +109,8 @@ static int open_tables(struct sp_index *index)
         {"held", &index->held},
         {"retired", &index->retired},
         {"generations", &index->generations},
+        {"acl", &index->acl},
+        {"shared", &index->shared},
     };
     MDB_txn *txn;
     int rc = mdb_txn_begin(index->env, NULL, 0, &txn);

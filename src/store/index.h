@@ -18,6 +18,8 @@
  * ascending: 64 UIDs a row messages    account, mailbox, UID            LSN, time, MESSAGE payload
  *   bodies      LSN                              struct sp_body_row
  *   tombstones  account, mailbox, MODSEQ         struct sp_uid_pair, ascending
+ *   acl         account, mailbox, grantee, 1     struct sp_acl_row; 1: whether negative
+ *   shared      grantee, account, mailbox, 1     - (the same, the other way round)
  *   segments    number                           what a start need not read of it (segments.c)
  *   guard       request, or operation            struct sp_guard_row, subject, who, text
  *   held        account, mailbox, UID            struct sp_held_row, path, keywords, MESSAGE
@@ -162,6 +164,31 @@ enum sp_status sp_index_next_mailbox(struct sp_read *read, const struct sp_uuid 
  * the hashes. */
 enum sp_status sp_index_next_subscription(struct sp_read *read, const struct sp_uuid *account,
                                           struct sp_slice *path) SP_MUST_USE;
+
+/* Rights that were given to somebody: an account, or everybody (nil). Entries with no rights left
+ * stay, so that merging knows that they were withdrawn. */
+struct sp_acl_row {
+    uint64_t lsn;
+    uint32_t rights; /* SP_RIGHT_* of mail/request.h */
+    uint32_t merged; /* the record came from another history */
+};
+struct sp_acl_entry {
+    bool begun; /* the others name the last one seen */
+    struct sp_uuid owner;
+    uint32_t mailbox;
+    struct sp_uuid grantee;
+    bool negative;
+    struct sp_acl_row row; /* not of sp_index_next_shared */
+};
+enum sp_status sp_index_acl(struct sp_read *read, const struct sp_uuid *owner, uint32_t mailbox,
+                            const struct sp_uuid *grantee, bool negative,
+                            struct sp_acl_row *ret) SP_MUST_USE;
+/* Every entry of a mailbox, `anyone` first: entry starts zeroed; SP_EOF. */
+enum sp_status sp_index_next_acl(struct sp_read *read, const struct sp_uuid *owner,
+                                 uint32_t mailbox, struct sp_acl_entry *entry) SP_MUST_USE;
+/* Every mailbox with an entry of the grantee, by owner and mailbox; likewise. */
+enum sp_status sp_index_next_shared(struct sp_read *read, const struct sp_uuid *grantee,
+                                    struct sp_acl_entry *entry) SP_MUST_USE;
 enum sp_status sp_index_body(struct sp_read *read, uint64_t lsn,
                              struct sp_body_row *ret) SP_MUST_USE;
 /* The MESSAGE payload (for sp_message_read), its LSN and time. */

@@ -26,13 +26,13 @@ struct sp_index {
     MDB_env *env;
     struct sp_checkpoint *checkpoint;
     MDB_dbi meta, accounts, addresses, domains, mailboxes, names, subscribed, flags, messages,
-        bodies, tombstones, guard, segments, held, retired, generations;
+        bodies, tombstones, guard, segments, held, retired, generations, acl, shared;
 };
 
 /* account, mailbox, one more number: the keys of mailboxes, flags, messages, tombstones are
  * prefixes of this. */
 struct sp_key {
-    uint8_t bytes[32];
+    uint8_t bytes[40];
     size_t len;
 };
 struct sp_key sp_key_mailbox(const struct sp_uuid *account, uint32_t mailbox);

@@ -13,7 +13,7 @@
  *   a mailbox or an account that was removed there, and got  stays
  *   something here since
  *   a message for a mailbox that was removed here            goes to one of that name, made anew
- *   a password, a name that was changed here since           stays as it is here
+ *   a password, a name, rights that were changed here since  stay as they are here
  *   flags of messages of a mailbox that is open here         are added, \Deleted is not
  *   anything of an account that was removed here             is passed over
  */
@@ -326,6 +326,34 @@ static enum sp_status merge_as_it_is(struct sp_merge *m, struct sp_plan *plan,
     struct sp_buf *buf = sp_plan_buf(plan);
     sp_buf_add(buf, r->payload);
     return emit(m, plan, r->type, &r->account, r->mailbox, buf, NULL);
+}
+
+static enum sp_status merge_acl(struct sp_merge *m, struct sp_plan *plan, const struct sp_record *r)
+{
+    struct sp_acl_record acl;
+    struct sp_acl_row row;
+    struct sp_mailbox mailbox;
+    enum sp_status status = sp_acl_record_read(r->payload, &acl);
+    if (status == SP_OK)
+        status = find_mailbox(plan, &r->account, acl.mailbox, &mailbox);
+    if (status == SP_NOT_FOUND) {
+        conflict(m, r, "the mailbox was removed here");
+        return SP_OK;
+    }
+    if (status != SP_OK)
+        return status;
+    status = sp_index_acl(sp_plan_read(plan), &r->account, acl.mailbox, &acl.grantee, acl.negative,
+                          &row);
+    if (status == SP_OK && row.lsn > m->history.left.gap_lsn && !row.merged) {
+        conflict(m, r, "the rights were changed here since: they stay");
+        return SP_OK;
+    }
+    if (status != SP_OK && status != SP_NOT_FOUND)
+        return status;
+    struct sp_buf *buf = sp_plan_buf(plan);
+    acl.merged = true;
+    sp_acl_record_write(&acl, buf);
+    return emit(m, plan, r->type, &r->account, 0, buf, NULL);
 }
 
 /* ---- Messages ---- */
@@ -717,6 +745,8 @@ static enum sp_status merge_of_account(struct sp_merge *m, struct sp_plan *plan,
         return merge_credential(m, plan, r, &account);
     case SP_RECORD_SUBSCRIBE:
         return merge_as_it_is(m, plan, r);
+    case SP_RECORD_ACL:
+        return merge_acl(m, plan, r);
     default:
         return merge_mailbox(m, plan, r, &account);
     }
@@ -732,6 +762,7 @@ enum sp_status sp_merge_apply(struct sp_merge *m, struct sp_plan *plan, const st
     case SP_RECORD_EXPUNGE:
     case SP_RECORD_CREDENTIAL:
     case SP_RECORD_SUBSCRIBE:
+    case SP_RECORD_ACL:
     case SP_RECORD_MAILBOX:
     case SP_RECORD_MAILBOX_RENAME:
     case SP_RECORD_MAILBOX_DELETE:

@@ -387,7 +387,8 @@ static uint64_t dump(struct sp_index *index, bool with_position, struct sp_diges
 {
     const MDB_dbi tables[] = {index->accounts, index->addresses,  index->domains, index->mailboxes,
                               index->names,    index->subscribed, index->flags,   index->messages,
-                              index->bodies,   index->tombstones, index->meta};
+                              index->bodies,   index->tombstones, index->acl,     index->shared,
+                              index->meta};
     struct sp_digest_state state;
     struct sp_read read;
     struct sp_position position = {0};

@@ -131,9 +131,9 @@ static void add_mailbox(struct sp_buf *all, MDB_val value)
 
 void sim_digest_index(struct sp_index *index, struct sp_digest *ret_digest)
 {
-    const MDB_dbi tables[] = {index->accounts,  index->addresses, index->domains,
-                              index->mailboxes, index->names,     index->subscribed,
-                              index->flags,     index->messages,  index->tombstones};
+    const MDB_dbi tables[] = {
+        index->accounts,   index->addresses, index->domains,  index->mailboxes,  index->names,
+        index->subscribed, index->flags,     index->messages, index->tombstones, index->shared};
     struct sp_read read;
     struct sp_buf all;
     sp_buf_init(&all, 64U << 20);

@@ -262,7 +262,9 @@ static bool add_row(struct sp_imap *s, const struct sp_row *row, uint32_t seq)
     if (end->len && end->ptr[end->len - 1] == ' ')
         end->len--;
     sp_buf_add(end, SP_S(")\r\n"));
-    if (reads && !(row->flags & SP_FLAG_SEEN) && !s->selected->read_only && !will_read(fetch, row))
+    /* Who may not set \Seen may read all the same (RFC 4314, 4). */
+    bool may = !s->selected->read_only && s->selected->rights & SP_RIGHT_SEEN;
+    if (reads && !(row->flags & SP_FLAG_SEEN) && may && !will_read(fetch, row))
         fetch->unavailable = true;
     return true;
 }

@@ -7,6 +7,7 @@
 
 #include "proto/imap/list_match.h"
 #include "proto/imap/respond.h"
+#include "proto/imap/rights.h"
 #include "proto/imap/status_items.h"
 
 #include <stdlib.h>
@@ -165,7 +166,11 @@ static void tell_list(struct sp_imap *s, const struct entry *entry)
     if (below && (list->select & SP_IMAP_SELECT_SUBSCRIBED))
         sp_buf_add(&s->out, SP_S(" (\"CHILDINFO\" (\"SUBSCRIBED\"))"));
     sp_buf_add(&s->out, SP_S("\r\n"));
-    if ((list->returns & SP_IMAP_RETURN_STATUS) && exists(entry) && !entry->info->protected_)
+    /* RFC 8440, 4 */
+    if ((list->returns & SP_IMAP_RETURN_MYRIGHTS) && exists(entry))
+        sp_imap_add_myrights(&s->out, entry->name, entry->info->rights);
+    if ((list->returns & SP_IMAP_RETURN_STATUS) && exists(entry) && !entry->info->protected_ &&
+        entry->info->rights & SP_RIGHT_READ)
         sp_imap_add_status(&s->out, entry->name, entry->info, list->status,
                            s->env->message_bytes_max);
 }
@@ -198,6 +203,22 @@ static bool full_patterns(struct sp_imap *s, struct sp_slice *ret_patterns)
     return true;
 }
 
+/* Whether a pattern could show a mailbox of another user: what is missing there must not look as if
+ * it had been deleted. Compared is what stands before the first wildcard. */
+static bool asks_for_others(const struct sp_imap_list_args *list, const struct sp_slice *patterns)
+{
+    struct sp_slice root = SP_S(SP_OTHER_USERS "/");
+    for (uint32_t i = 0; i < list->patterns_count; i++) {
+        size_t len = 0;
+        while (len < patterns[i].len && len < root.len && patterns[i].ptr[len] == root.ptr[len])
+            len++;
+        if (len == root.len || len == patterns[i].len || patterns[i].ptr[len] == '%' ||
+            patterns[i].ptr[len] == '*')
+            return true;
+    }
+    return false;
+}
+
 static void on_list(struct sp_imap *s, const struct sp_reply *reply)
 {
     struct sp_slice patterns[SP_IMAP_PATTERNS_MAX];
@@ -209,6 +230,11 @@ static void on_list(struct sp_imap *s, const struct sp_reply *reply)
     }
     if (!full_patterns(s, patterns) || !gather(reply, &s->arena, &all)) {
         sp_imap_abandon(s, NULL);
+        return;
+    }
+    if (reply->others_unavailable && asks_for_others(s->command.list, patterns)) {
+        sp_imap_finish(s, "NO [UNAVAILABLE] The list of another user's mailboxes is being "
+                          "recovered, please wait");
         return;
     }
     if (lsub)

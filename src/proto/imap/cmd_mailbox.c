@@ -9,6 +9,10 @@
 
 #define PROTECTED "NO [UNAVAILABLE] The mailbox is protected while it is being repaired"
 
+/* Any of these makes a mailbox READ-WRITE. */
+#define WRITING                                                                                    \
+    (SP_RIGHT_SEEN | SP_RIGHT_WRITE | SP_RIGHT_INSERT | SP_RIGHT_DELETED | SP_RIGHT_EXPUNGE)
+
 /* A request about a mailbox by its name; NULL: the command has ended. */
 static struct sp_request *request_by_name(struct sp_imap *s, enum sp_request_type type)
 {
@@ -38,8 +42,10 @@ static bool take_mailbox(struct sp_imap *s, const struct sp_reply *reply)
     if (!selected)
         return false;
     s->selected = selected;
-    selected->ref = (struct sp_mailbox_ref){s->account, info->id, info->uidvalidity};
-    selected->read_only = s->command.verb == SP_IMAP_EXAMINE;
+    selected->ref = (struct sp_mailbox_ref){info->account, info->id, info->uidvalidity};
+    selected->rights = info->rights;
+    /* RFC 4314, 5.2 */
+    selected->read_only = s->command.verb == SP_IMAP_EXAMINE || !(info->rights & WRITING);
     selected->modseq = info->highestmodseq;
     selected->name_len = name.len;
     memcpy(selected->name, name.ptr, name.len);
@@ -89,8 +95,9 @@ static void on_open(struct sp_imap *s, const struct sp_reply *reply)
         s->condstore = true;
     tell_mailbox(s, reply);
     struct sp_buf *final = sp_imap_final(s);
-    sp_buf_add_str(final, s->selected->read_only ? "OK [READ-ONLY] EXAMINE completed\r\n"
-                                                 : "OK [READ-WRITE] SELECT completed\r\n");
+    sp_buf_add_str(final, s->selected->read_only ? "OK [READ-ONLY] " : "OK [READ-WRITE] ");
+    sp_buf_add_str(final, sp_imap_verb_name(s->command.verb));
+    sp_buf_add_str(final, " completed\r\n");
     if (s->command.mailbox.resync)
         sp_imap_resync(s);
     else
@@ -117,7 +124,8 @@ void sp_imap_run_select(struct sp_imap *s)
 
 static void on_close(struct sp_imap *s, const struct sp_reply *reply)
 {
-    if (reply->status != SP_OK) {
+    /* Without the right to, CLOSE expunges nothing and succeeds (RFC 4314, 4). */
+    if (reply->status != SP_OK && reply->status != SP_DENIED) {
         sp_imap_refuse_selected(s, reply);
         return;
     }

@@ -18,22 +18,27 @@ enum sp_imap_verb {
     SP_IMAP_COPY,
     SP_IMAP_CREATE,
     SP_IMAP_DELETE,
+    SP_IMAP_DELETEACL,
     SP_IMAP_ENABLE,
     SP_IMAP_EXAMINE,
     SP_IMAP_EXPUNGE,
     SP_IMAP_FETCH,
+    SP_IMAP_GETACL,
     SP_IMAP_ID,
     SP_IMAP_IDLE,
     SP_IMAP_LIST,
+    SP_IMAP_LISTRIGHTS,
     SP_IMAP_LOGIN,
     SP_IMAP_LOGOUT,
     SP_IMAP_LSUB,
     SP_IMAP_MOVE,
+    SP_IMAP_MYRIGHTS,
     SP_IMAP_NAMESPACE,
     SP_IMAP_NOOP,
     SP_IMAP_RENAME,
     SP_IMAP_SEARCH,
     SP_IMAP_SELECT,
+    SP_IMAP_SETACL,
     SP_IMAP_SORT,
     SP_IMAP_STARTTLS,
     SP_IMAP_STATUS,
@@ -64,7 +69,8 @@ enum sp_imap_verb {
 #define SP_IMAP_RETURN_SUBSCRIBED  0x01U
 #define SP_IMAP_RETURN_CHILDREN    0x02U
 #define SP_IMAP_RETURN_SPECIAL_USE 0x04U
-#define SP_IMAP_RETURN_STATUS      0x08U
+#define SP_IMAP_RETURN_MYRIGHTS    0x08U
+#define SP_IMAP_RETURN_STATUS      0x10U
 
 struct sp_imap_list_args {
     struct sp_slice reference;
@@ -167,6 +173,11 @@ struct sp_imap_command {
             struct sp_slice name;
             struct sp_append *message; /* the first one, without its bytes */
         } append;
+        struct {
+            struct sp_slice name, identifier;
+            enum sp_acl_op op;
+            uint32_t rights;
+        } acl;                          /* GETACL, SETACL, DELETEACL, LISTRIGHTS, MYRIGHTS */
         unsigned enable;                /* SP_IMAP_ENABLE_* */
         struct sp_imap_list_args *list; /* LIST, LSUB */
         struct sp_imap_fetch_args *fetch;

@@ -21,7 +21,9 @@ void sp_imap_add_capability(const struct sp_imap *s, struct sp_buf *buf)
                    " NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE MULTIAPPEND CONDSTORE QRESYNC "
                    "ESEARCH WITHIN SORT"
                    " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE"
-                   " CREATE-SPECIAL-USE STATUS=SIZE APPENDLIMIT=");
+                   " CREATE-SPECIAL-USE STATUS=SIZE"
+                   " ACL RIGHTS=texk LIST-MYRIGHTS"
+                   " APPENDLIMIT=");
     sp_buf_add_decimal(buf, s->env->message_bytes_max);
 }
 
@@ -83,7 +85,8 @@ static void run_logout(struct sp_imap *s)
 
 static void run_namespace(struct sp_imap *s)
 {
-    sp_buf_add(&s->out, SP_S("* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n"));
+    sp_buf_add(&s->out,
+               SP_S("* NAMESPACE ((\"\" \"/\")) ((\"" SP_OTHER_USERS "/\" \"/\")) NIL\r\n"));
     sp_imap_finish_ok(s);
 }
 
@@ -107,22 +110,27 @@ void sp_imap_run(struct sp_imap *s)
         [SP_IMAP_COPY] = sp_imap_run_copy,
         [SP_IMAP_CREATE] = sp_imap_run_manage,
         [SP_IMAP_DELETE] = sp_imap_run_manage,
+        [SP_IMAP_DELETEACL] = sp_imap_run_acl,
         [SP_IMAP_ENABLE] = run_enable,
         [SP_IMAP_EXAMINE] = sp_imap_run_select,
         [SP_IMAP_EXPUNGE] = sp_imap_run_expunge,
         [SP_IMAP_FETCH] = sp_imap_run_fetch,
+        [SP_IMAP_GETACL] = sp_imap_run_acl,
         [SP_IMAP_ID] = run_id,
         [SP_IMAP_IDLE] = run_idle,
         [SP_IMAP_LIST] = sp_imap_run_list,
+        [SP_IMAP_LISTRIGHTS] = sp_imap_run_acl,
         [SP_IMAP_LOGIN] = sp_imap_run_login,
         [SP_IMAP_LOGOUT] = run_logout,
         [SP_IMAP_LSUB] = sp_imap_run_list,
         [SP_IMAP_MOVE] = sp_imap_run_copy,
+        [SP_IMAP_MYRIGHTS] = sp_imap_run_acl,
         [SP_IMAP_NAMESPACE] = run_namespace,
         [SP_IMAP_NOOP] = sp_imap_finish_ok,
         [SP_IMAP_RENAME] = sp_imap_run_manage,
         [SP_IMAP_SEARCH] = sp_imap_run_search,
         [SP_IMAP_SELECT] = sp_imap_run_select,
+        [SP_IMAP_SETACL] = sp_imap_run_acl,
         [SP_IMAP_SORT] = sp_imap_run_search,
         [SP_IMAP_STARTTLS] = sp_imap_run_starttls,
         [SP_IMAP_STATUS] = sp_imap_run_status,

@@ -56,6 +56,7 @@ struct sp_fake_mailbox *sp_fake_add_mailbox(struct sp_fake_mail *mail, struct sp
     uint32_t id = ++mail->next_id;
     *mailbox =
         (struct sp_fake_mailbox){.id = id, .uidvalidity = 1000 + id, .uidnext = 1, .exists = true};
+    mailbox->rights = SP_RIGHTS_ALL;
     mailbox->name = strndup((const char *)name.ptr, name.len);
     return mailbox;
 }
@@ -248,7 +249,9 @@ static void fill_info(const struct sp_fake_mail *mail, struct sp_reply *reply,
                                  .special_use = mailbox->special_use,
                                  .subscribed = mailbox->subscribed,
                                  .exists = mailbox->exists,
-                                 .protected_ = mailbox->protected_};
+                                 .protected_ = mailbox->protected_,
+                                 .rights = mailbox->rights};
+    memset(info->account.bytes, 0xa1, sizeof info->account.bytes);
     for (uint32_t i = 0; i < mailbox->messages_count; i++) {
         info->unseen += !(mailbox->messages[i].flags & SP_FLAG_SEEN);
         info->deleted += (mailbox->messages[i].flags & SP_FLAG_DELETED) != 0;
@@ -383,6 +386,7 @@ static enum sp_status list(struct sp_fake_mail *mail, const struct sp_request *r
         sp_arena_array(&reply->arena, mail->mailboxes_count, sizeof *reply->mailboxes);
     sp_assert(reply->mailboxes);
     reply->mailboxes_count = mail->mailboxes_count;
+    reply->others_unavailable = mail->others_unavailable;
     for (uint32_t i = 0; i < mail->mailboxes_count; i++)
         fill_info(mail, reply, &mail->mailboxes[i], &reply->mailboxes[i]);
     return SP_OK;
@@ -646,6 +650,32 @@ static enum sp_status answer_selected(struct sp_fake_mail *mail, const struct sp
     }
 }
 
+/* Every mailbox is alice's, and bob may look at it. */
+static enum sp_status acl(struct sp_fake_mail *mail, const struct sp_request *request,
+                          struct sp_reply *reply)
+{
+    struct sp_fake_mailbox *mailbox = find_mailbox(mail, request->name);
+    if (!mailbox || !mailbox->exists)
+        return SP_NOT_FOUND;
+    if (!(mailbox->rights & SP_RIGHT_ADMIN) &&
+        (request->type == SP_REQ_ACL_SET || request->acl.want != SP_ACL_MINE))
+        return SP_DENIED;
+    if (request->type == SP_REQ_ACL_SET)
+        return SP_OK;
+    one_mailbox(mail, reply, mailbox);
+    reply->acl = sp_arena_array(&reply->arena, 2, sizeof *reply->acl);
+    sp_assert(reply->acl);
+    struct sp_acl alice = {SP_S("alice@example.org"), SP_RIGHTS_ALL, true};
+    struct sp_acl bob = {SP_S("-bob@example.org"), SP_RIGHT_LOOKUP | SP_RIGHT_READ, false};
+    if (request->acl.want == SP_ACL_ONE && !sp_slice_eq(request->acl.identifier, alice.identifier))
+        bob.identifier = sp_arena_copy(&reply->arena, request->acl.identifier);
+    else
+        reply->acl[reply->acl_count++] = alice;
+    if (request->acl.want == SP_ACL_ALL || !reply->acl_count)
+        reply->acl[reply->acl_count++] = bob;
+    return SP_OK;
+}
+
 static enum sp_status answer(struct sp_fake_mail *mail, const struct sp_request *request,
                              struct sp_reply *reply)
 {
@@ -669,6 +699,9 @@ static enum sp_status answer(struct sp_fake_mail *mail, const struct sp_request 
     case SP_REQ_MAILBOX_RENAME:
     case SP_REQ_SUBSCRIBE:
         return manage(mail, request, reply);
+    case SP_REQ_ACL_GET:
+    case SP_REQ_ACL_SET:
+        return acl(mail, request, reply);
     case SP_REQ_SYNC:
     case SP_REQ_FETCH:
     case SP_REQ_STORE:
@@ -702,9 +735,9 @@ static void describe_ranges(struct sp_buf *log, struct sp_uid_ranges ranges)
 void sp_fake_mail_describe(const struct sp_request *request, struct sp_buf *log)
 {
     static const char *const names[SP_REQ_TYPES] = {
-        "authenticate", "resolve", "body-put", "body-drop", "deliver",   "list",  "open",
-        "status",       "create",  "delete",   "rename",    "subscribe", "sync",  "fetch",
-        "store",        "expunge", "copy",     "append",    "maildrop",  "search"};
+        "authenticate", "resolve", "body-put", "body-drop", "deliver", "list",   "open",  "status",
+        "create",       "delete",  "rename",   "subscribe", "sync",    "fetch",  "store", "expunge",
+        "copy",         "append",  "maildrop", "search",    "acl-get", "acl-set"};
     sp_buf_add_str(log, names[request->type]);
     if (request->name.len) {
         sp_buf_add_byte(log, ' ');
@@ -714,6 +747,8 @@ void sp_fake_mail_describe(const struct sp_request *request, struct sp_buf *log)
         sp_buf_add_byte(log, ' ');
         sp_buf_add(log, request->new_name);
     }
+    if (request->type == SP_REQ_ACL_SET)
+        sp_buf_addf(log, " op=%d rights=%x", (int)request->acl.op, request->acl.rights);
     describe_ranges(log, request->ranges);
     if (request->type == SP_REQ_BODY_PUT || request->type == SP_REQ_BODY_DROP)
         sp_buf_addf(log, " body=%" PRIu64 " bytes=%zu", request->body.body,

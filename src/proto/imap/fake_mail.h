@@ -31,6 +31,7 @@ struct sp_fake_mailbox {
     char *name;
     uint32_t id, uidvalidity, uidnext, special_use;
     bool subscribed, exists, protected_;
+    uint32_t rights; /* alice's */
     struct sp_fake_message *messages;
     uint32_t messages_count;
     struct sp_fake_gone *gone;
@@ -52,8 +53,9 @@ struct sp_fake_mail {
     uint64_t modseq, next_body;
     struct sp_fake_body bodies[SP_FAKE_BODIES];
     enum sp_status fail[SP_REQ_TYPES]; /* the next requests of the type have this status */
-    uint32_t rows_max;                 /* of one reply; 0: as the contract says */
-    uint32_t pieces_until_lost;        /* so many sections are answered, then none; 0: no limit */
+    bool others_unavailable;
+    uint32_t rows_max;          /* of one reply; 0: as the contract says */
+    uint32_t pieces_until_lost; /* so many sections are answered, then none; 0: no limit */
     struct sp_thread_node threads[16];
     uint32_t threads_count;
 };

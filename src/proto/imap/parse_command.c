@@ -1,4 +1,5 @@
 #include "proto/imap/command.h"
+#include "proto/imap/rights.h"
 
 #define ANY      (SP_IMAP_IN_NOT_AUTHENTICATED | SP_IMAP_IN_AUTHENTICATED | SP_IMAP_IN_SELECTED)
 #define NOT_AUTH SP_IMAP_IN_NOT_AUTHENTICATED
@@ -182,22 +183,27 @@ static const struct {
     [SP_IMAP_COPY] = {"COPY", SELECTED, true, parse_copy},
     [SP_IMAP_CREATE] = {"CREATE", AUTH, false, parse_create},
     [SP_IMAP_DELETE] = {"DELETE", AUTH, false, parse_mailbox},
+    [SP_IMAP_DELETEACL] = {"DELETEACL", AUTH, false, sp_imap_parse_acl},
     [SP_IMAP_ENABLE] = {"ENABLE", AUTH, false, parse_enable},
     [SP_IMAP_EXAMINE] = {"EXAMINE", AUTH, false, parse_select},
     [SP_IMAP_EXPUNGE] = {"EXPUNGE", SELECTED, true, parse_expunge},
     [SP_IMAP_FETCH] = {"FETCH", SELECTED, true, sp_imap_parse_fetch},
+    [SP_IMAP_GETACL] = {"GETACL", AUTH, false, sp_imap_parse_acl},
     [SP_IMAP_ID] = {"ID", ANY, false, parse_id},
     [SP_IMAP_IDLE] = {"IDLE", AUTH, false, parse_nothing},
     [SP_IMAP_LIST] = {"LIST", AUTH, false, sp_imap_parse_list},
+    [SP_IMAP_LISTRIGHTS] = {"LISTRIGHTS", AUTH, false, sp_imap_parse_acl},
     [SP_IMAP_LOGIN] = {"LOGIN", NOT_AUTH, false, parse_login},
     [SP_IMAP_LOGOUT] = {"LOGOUT", ANY, false, parse_nothing},
     [SP_IMAP_LSUB] = {"LSUB", AUTH, false, sp_imap_parse_list},
     [SP_IMAP_MOVE] = {"MOVE", SELECTED, true, parse_copy},
+    [SP_IMAP_MYRIGHTS] = {"MYRIGHTS", AUTH, false, sp_imap_parse_acl},
     [SP_IMAP_NAMESPACE] = {"NAMESPACE", AUTH, false, parse_nothing},
     [SP_IMAP_NOOP] = {"NOOP", ANY, false, parse_nothing},
     [SP_IMAP_RENAME] = {"RENAME", AUTH, false, parse_rename},
     [SP_IMAP_SEARCH] = {"SEARCH", SELECTED, true, sp_imap_parse_search},
     [SP_IMAP_SELECT] = {"SELECT", AUTH, false, parse_select},
+    [SP_IMAP_SETACL] = {"SETACL", AUTH, false, sp_imap_parse_acl},
     [SP_IMAP_SORT] = {"SORT", SELECTED, true, sp_imap_parse_search},
     [SP_IMAP_STARTTLS] = {"STARTTLS", NOT_AUTH, false, parse_nothing},
     [SP_IMAP_STATUS] = {"STATUS", AUTH, false, sp_imap_parse_status},

@@ -64,7 +64,7 @@ static bool take_patterns(struct sp_imap_parse *p, struct sp_imap_list_args *lis
 
 static bool take_returns(struct sp_imap_parse *p, struct sp_imap_list_args *list)
 {
-    static const char *const names[] = {"SUBSCRIBED", "CHILDREN", "SPECIAL-USE"};
+    static const char *const names[] = {"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "MYRIGHTS"};
     if (!sp_imap_skip_word(p, "RETURN"))
         return sp_imap_wrong(p, "Unexpected argument");
     if (!sp_imap_take_space(p) || !sp_imap_take(p, '('))
@@ -74,7 +74,7 @@ static bool take_returns(struct sp_imap_parse *p, struct sp_imap_list_args *list
             list->returns |= SP_IMAP_RETURN_STATUS;
             if (!sp_imap_take_space(p) || !take_status_items(p, &list->status))
                 return false;
-        } else if (!take_name(p, names, 3, &list->returns)) {
+        } else if (!take_name(p, names, 4, &list->returns)) {
             return false;
         }
         (void)sp_imap_skip(p, ' ');

@@ -29,6 +29,7 @@ enum sp_imap_phase {
 struct sp_imap_selected {
     struct sp_mailbox_ref ref;
     bool read_only;
+    uint32_t rights;                /* SP_RIGHT_* */
     bool news;                      /* something may have changed since the last SYNC */
     uint64_t retry_ms;              /* the last SYNC failed: IDLE waits until then; 0: it did not */
     uint32_t uidnext;               /* the lowest UID not heard of */
@@ -194,6 +195,7 @@ void sp_imap_run_close(struct sp_imap *s);
 void sp_imap_run_unselect(struct sp_imap *s);
 void sp_imap_run_status(struct sp_imap *s);
 void sp_imap_run_manage(struct sp_imap *s); /* CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE */
+void sp_imap_run_acl(struct sp_imap *s);    /* GETACL, SETACL, DELETEACL, LISTRIGHTS, MYRIGHTS */
 void sp_imap_run_fetch(struct sp_imap *s);
 void sp_imap_run_store(struct sp_imap *s);
 void sp_imap_run_expunge(struct sp_imap *s);

@@ -22,13 +22,23 @@ void sp_imap_unselect(struct sp_imap *s)
 static void add_flag_names(struct sp_imap *s, bool permanent)
 {
     const struct sp_imap_selected *selected = s->selected;
-    sp_buf_add(&s->out, SP_S("(\\Answered \\Flagged \\Deleted \\Seen \\Draft"));
-    for (uint32_t i = 0; i < selected->keywords_count; i++) {
+    uint32_t rights = permanent ? selected->rights : SP_RIGHTS_ALL;
+    bool write = rights & SP_RIGHT_WRITE;
+    size_t start = s->out.len;
+    sp_buf_add_str(&s->out, write ? " \\Answered \\Flagged" : "");
+    sp_buf_add_str(&s->out, rights & SP_RIGHT_DELETED ? " \\Deleted" : "");
+    sp_buf_add_str(&s->out, rights & SP_RIGHT_SEEN ? " \\Seen" : "");
+    sp_buf_add_str(&s->out, write ? " \\Draft" : "");
+    for (uint32_t i = 0; write && i < selected->keywords_count; i++) {
         sp_buf_add_byte(&s->out, ' ');
         sp_buf_add(&s->out, selected->keywords[i]);
     }
-    if (permanent && selected->keywords_count < SP_KEYWORDS_MAX)
+    if (permanent && write && selected->keywords_count < SP_KEYWORDS_MAX)
         sp_buf_add(&s->out, SP_S(" \\*"));
+    if (s->out.len > start)
+        s->out.ptr[start] = '(';
+    else
+        sp_buf_add_byte(&s->out, '(');
     sp_buf_add_byte(&s->out, ')');
 }
 
@@ -262,6 +272,10 @@ static bool learn(struct sp_imap *s, const struct sp_reply *reply)
     }
     if (!sp_imap_learn_keywords(s, reply, true))
         return false;
+    if (info && info->rights != selected->rights) {
+        selected->rights = info->rights;
+        sp_imap_tell_flags(s);
+    }
     for (uint32_t i = 0; i < reply->rows_count; i++) {
         const struct sp_row *row = &reply->rows[i];
         uint32_t seq = sp_imap_uidmap_next_seq(&selected->map, &run, row->uid);

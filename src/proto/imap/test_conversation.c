@@ -50,6 +50,7 @@ static void hook_fail(struct world *world, const char *what)
                  {"store", SP_REQ_STORE},
                  {"sync", SP_REQ_SYNC},
                  {"body-put", SP_REQ_BODY_PUT},
+                 {"expunge", SP_REQ_EXPUNGE},
                  {"append", SP_REQ_APPEND}};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         size_t len = strlen(types[i].name);
@@ -57,6 +58,7 @@ static void hook_fail(struct world *world, const char *what)
             world->mail.fail[types[i].type] = strcmp(what + len, " unavailable") == 0
                                                   ? SP_UNAVAILABLE
                                               : strcmp(what + len, " nospace") == 0 ? SP_NO_SPACE
+                                              : strcmp(what + len, " denied") == 0  ? SP_DENIED
                                                                                     : SP_OK;
     }
 }
@@ -102,6 +104,13 @@ static void hook(void *user, struct sp_slice name)
     else if (strcmp(text, "elsewhere") == 0)
         sp_fake_add_message(&world->mail, sp_fake_mailbox(&world->mail, "Work"), SP_S("\r\n"), 0,
                             (struct sp_date){0});
+    else if (strncmp(text, "rights ", 7) == 0)
+        inbox->rights = (uint32_t)strtoul(rest, NULL, 16);
+    else if (strncmp(text, "shared ", 7) == 0)
+        sp_fake_add_mailbox(&world->mail, SP_S("Other Users/bob@example.org/Team"))->rights =
+            (uint32_t)strtoul(rest, NULL, 16);
+    else if (strcmp(text, "gap") == 0)
+        world->mail.others_unavailable = true;
     else if (strcmp(text, "lose") == 0)
         inbox->messages[1].lost = true;
     else if (strcmp(text, "protect") == 0)

@@ -199,7 +199,8 @@ static const struct conversation mailboxes[] = {
            "subscribe Sent\n"
            "R: rename Sent Sent & more\nR: rename Sent Other\nR: delete Sent & more\n"},
     {"namespace, enable",
-     LOGIN "C: b NAMESPACE\nS: * NAMESPACE ((\"\" \"/\")) NIL NIL\nS: b OK NAMESPACE completed\n"
+     LOGIN "C: b NAMESPACE\nS: * NAMESPACE ((\"\" \"/\")) ((\"Other Users/\" \"/\")) NIL\nS: b OK "
+           "NAMESPACE completed\n"
            "C: c ENABLE FROB\nS: * ENABLED\nS: c OK ENABLE completed\n"
            "C: d ENABLE CONDSTORE\nS: * ENABLED CONDSTORE\nS: d OK ENABLE completed\n" LOGOUT},
     {"close expunges",

@@ -93,6 +93,7 @@ static void ask_for_messages(struct sp_pop3 *s, uint32_t from)
     }
     *all = (struct sp_uid_range){from, UINT32_MAX};
     request->mailbox = s->drop->mailbox;
+    request->account = s->drop->mailbox.account;
     request->ranges = (struct sp_uid_ranges){all, 1};
     request->fetch.want = SP_WANT_FLAGS | SP_WANT_META;
     pop3_ask(s, request, on_messages);

@@ -151,6 +151,7 @@ static bool mark_ranges(const struct pop3_drop *drop, bool deleted, struct sp_re
             ranges[count++] = (struct sp_uid_range){uid, uid};
     }
     request->mailbox = drop->mailbox;
+    request->account = drop->mailbox.account;
     request->ranges = (struct sp_uid_ranges){ranges, count};
     return true;
 }

@@ -131,6 +131,7 @@ void pop3_send_more(struct sp_pop3 *s)
                                         .offset = s->send.done + i * SP_SECTION_PIECE_MAX,
                                         .length = SP_SECTION_PIECE_MAX};
     request->mailbox = s->drop->mailbox;
+    request->account = s->drop->mailbox.account;
     request->ranges = (struct sp_uid_ranges){uid, 1};
     request->fetch.want = SP_WANT_FLAGS;
     request->fetch.sections = pieces;

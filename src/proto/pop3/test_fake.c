@@ -103,6 +103,8 @@ struct sp_reply *fake_answer(void *user, const struct sp_request *request)
     struct sp_reply *reply = sp_reply_new(request);
     assert_non_null(reply);
     reply->text = SP_S("as the test wants");
+    if (request->mailbox.mailbox) /* whose rights to it count */
+        assert_true(sp_uuid_eq(&request->account, &account));
     switch (request->type) {
     case SP_REQ_AUTHENTICATE:
         reply->account = account;
