@@ -576,11 +576,28 @@ void sp_imap_run_fetch(struct sp_imap *s)
         sp_imap_begin_fetch(s);
 }
 
+/* Of the messages that are there only those that PARTIAL names (RFC 9394, 3.3). False: the command
+ * has ended. */
+static bool cut(struct sp_imap *s, struct sp_uid_ranges *uids)
+{
+    const struct sp_imap_uidmap *map = &s->selected->map;
+    struct sp_uid_ranges there = {0};
+    size_t room = (size_t)uids->count + map->count;
+    there.ptr = sp_arena_array(&s->arena, room, sizeof *there.ptr);
+    if (!there.ptr) {
+        sp_imap_abandon(s, NULL);
+        return false;
+    }
+    there.count = sp_imap_uidmap_part(map, *uids, true, there.ptr);
+    *uids = sp_imap_partial_of(there, s->command.fetch->partial, there.ptr);
+    return true;
+}
+
 void sp_imap_begin_fetch(struct sp_imap *s)
 {
     const struct sp_imap_fetch_args *args = s->command.fetch;
     struct sp_uid_ranges uids;
-    if (!sp_imap_resolve(s, args->set, &uids))
+    if (!sp_imap_resolve(s, args->set, &uids) || (args->has_partial && !cut(s, &uids)))
         return;
     if (!uids.count) {
         sp_imap_finish_ok(s);

@@ -1,5 +1,5 @@
-/* SEARCH (RFC 3501, 6.4.4; ESEARCH, RFC 4731), SORT and THREAD (RFC 5256): `mail` searches, and
- * answers in UIDs. */
+/* SEARCH (RFC 3501, 6.4.4), SORT and THREAD (RFC 5256): `mail` searches, and answers in UIDs. What
+ * RETURN asks for is told in esearch.c. */
 #include "proto/imap/state.h"
 
 #include "proto/imap/respond.h"
@@ -8,14 +8,10 @@
 
 /* ---- Numbers ---- */
 
-/* Found UIDs as the client will see them: UIDs, or sequence numbers. Those it has not been told of
- * are left out. */
-static bool to_numbers(struct sp_imap *s, struct sp_uid_ranges uids,
-                       struct sp_uid_ranges *ret_numbers)
+/* Found UIDs, without those that the client has not been told of. */
+static bool known(struct sp_imap *s, struct sp_uid_ranges uids, struct sp_uid_ranges *ret_known)
 {
     uint32_t last = sp_imap_uidmap_last(&s->selected->map);
-    if (!s->command.uid)
-        return sp_imap_uidmap_seqs(&s->selected->map, uids, &s->arena, ret_numbers) == SP_OK;
     struct sp_uid_ranges known = {sp_arena_array(&s->arena, uids.count, sizeof *known.ptr),
                                   uids.count};
     if (!known.ptr)
@@ -26,11 +22,21 @@ static bool to_numbers(struct sp_imap *s, struct sp_uid_ranges uids,
         known.count--;
     if (known.count && known.ptr[known.count - 1].last > last)
         known.ptr[known.count - 1].last = last;
-    *ret_numbers = known;
+    *ret_known = known;
     return true;
 }
 
-/* The same for one UID; 0: not known. */
+/* As the client will see them: UIDs, or sequence numbers. */
+static bool to_numbers(struct sp_imap *s, struct sp_uid_ranges uids,
+                       struct sp_uid_ranges *ret_numbers)
+{
+    if (!s->command.uid)
+        return sp_imap_uidmap_seqs(&s->selected->map, uids, &s->arena, ret_numbers) == SP_OK;
+    *ret_numbers = uids;
+    return true;
+}
+
+/* One of them; 0: not known. */
 static uint32_t to_number(const struct sp_imap *s, uint32_t uid)
 {
     uint32_t seq = sp_imap_uidmap_seq(&s->selected->map, uid);
@@ -66,44 +72,6 @@ static void tell_search(struct sp_imap *s, struct sp_uid_ranges numbers, uint64_
     if (modseq && numbers.count)
         add_modseq(&s->out, modseq);
     sp_buf_add(&s->out, SP_S("\r\n"));
-}
-
-static uint64_t count_numbers(struct sp_uid_ranges numbers)
-{
-    uint64_t count = 0;
-    for (uint32_t i = 0; i < numbers.count; i++)
-        count += (uint64_t)numbers.ptr[i].last - numbers.ptr[i].first + 1;
-    return count;
-}
-
-static void tell_esearch(struct sp_imap *s, struct sp_uid_ranges numbers, uint64_t modseq)
-{
-    struct sp_buf *out = &s->out;
-    unsigned returns = s->command.search->returns;
-    sp_buf_add(out, SP_S("* ESEARCH (TAG \""));
-    sp_buf_add(out, s->command.tag); /* holds no character that would have to be quoted */
-    sp_buf_add(out, s->command.uid ? SP_S("\") UID") : SP_S("\")"));
-    if (numbers.count && (returns & SP_IMAP_ESEARCH_MIN)) {
-        sp_buf_add(out, SP_S(" MIN"));
-        add_number(out, numbers.ptr[0].first);
-    }
-    if (numbers.count && (returns & SP_IMAP_ESEARCH_MAX)) {
-        sp_buf_add(out, SP_S(" MAX"));
-        add_number(out, numbers.ptr[numbers.count - 1].last);
-    }
-    if (numbers.count && (returns & SP_IMAP_ESEARCH_ALL)) {
-        sp_buf_add(out, SP_S(" ALL "));
-        sp_imap_add_ranges(out, numbers);
-    }
-    if (returns & SP_IMAP_ESEARCH_COUNT) {
-        sp_buf_add(out, SP_S(" COUNT "));
-        sp_buf_add_decimal(out, count_numbers(numbers));
-    }
-    if (numbers.count && modseq) {
-        sp_buf_add(out, SP_S(" MODSEQ "));
-        sp_buf_add_decimal(out, modseq);
-    }
-    sp_buf_add(out, SP_S("\r\n"));
 }
 
 /* ---- THREAD ---- */
@@ -193,10 +161,28 @@ static void on_thread(struct sp_imap *s, const struct sp_reply *reply)
     }
 }
 
+/* RFC 5267, 3: the same in order, told as SEARCH's are. */
+static void extended_sort(struct sp_imap *s, const struct sp_reply *reply)
+{
+    struct sp_uid_ranges uids = {sp_arena_array(&s->arena, reply->uids_count, sizeof *uids.ptr), 0};
+    if (!uids.ptr) {
+        sp_imap_abandon(s, NULL);
+        return;
+    }
+    for (uint32_t i = 0; i < reply->uids_count; i++)
+        if (sp_imap_uidmap_seq(&s->selected->map, reply->uids[i]))
+            sp_imap_add_run(&uids, reply->uids[i], reply->uids[i]);
+    sp_imap_esearch(s, uids, s->command.search->has_modseq ? reply->modseq : 0);
+}
+
 static void on_sort(struct sp_imap *s, const struct sp_reply *reply)
 {
     if (reply->status != SP_OK) {
         sp_imap_refuse_selected(s, reply);
+        return;
+    }
+    if (s->command.search->extended) {
+        extended_sort(s, reply);
         return;
     }
     bool any = false;
@@ -213,73 +199,25 @@ static void on_sort(struct sp_imap *s, const struct sp_reply *reply)
     sp_imap_finish_ok(s);
 }
 
-static void on_extremes(struct sp_imap *s, const struct sp_reply *reply)
-{
-    uint64_t modseq = 0;
-    if (reply->status != SP_OK) {
-        sp_imap_refuse_selected(s, reply);
-        return;
-    }
-    for (uint32_t i = 0; i < reply->rows_count; i++)
-        if (reply->rows[i].modseq > modseq)
-            modseq = reply->rows[i].modseq;
-    tell_esearch(s, s->command.search->found, modseq);
-    sp_imap_finish_ok(s);
-}
-
-/* Where only the first or the last message is named, MODSEQ is theirs, not that of all (RFC
- * 7162, 3.1.10). */
-static void ask_for_extremes(struct sp_imap *s)
-{
-    const struct sp_imap_search_args *search = s->command.search;
-    struct sp_uid_range uids[2];
-    uint32_t count = 0, low = search->found.ptr[0].first,
-             high = search->found.ptr[search->found.count - 1].last;
-    if (!s->command.uid) {
-        low = sp_imap_uidmap_uid(&s->selected->map, low);
-        high = sp_imap_uidmap_uid(&s->selected->map, high);
-    }
-    if (search->returns & SP_IMAP_ESEARCH_MIN)
-        uids[count++] = (struct sp_uid_range){low, low};
-    if ((search->returns & SP_IMAP_ESEARCH_MAX) && (!count || high > low))
-        uids[count++] = (struct sp_uid_range){high, high};
-    if (count == 2 && low + 1 == high)
-        uids[0].last = uids[--count].last; /* ranges do not touch */
-    struct sp_request *request = sp_imap_request(s, SP_REQ_FETCH);
-    if (!request)
-        return;
-    request->fetch.want = SP_WANT_FLAGS;
-    if (sp_imap_request_ranges(request, (struct sp_uid_ranges){uids, count}))
-        sp_imap_submit(s, request, on_extremes);
-    else
-        sp_imap_abandon(s, request);
-}
-
 static void on_search(struct sp_imap *s, const struct sp_reply *reply)
 {
-    struct sp_uid_ranges numbers;
+    const struct sp_imap_search_args *search = s->command.search;
+    struct sp_uid_ranges uids, numbers;
     if (reply->status != SP_OK) {
         sp_imap_refuse_selected(s, reply);
         return;
     }
-    if (!to_numbers(s, reply->ranges, &numbers)) {
-        sp_imap_abandon(s, NULL);
-        return;
-    }
-    struct sp_imap_search_args *search = s->command.search;
     uint64_t modseq = search->has_modseq ? reply->modseq : 0;
-    bool all =
-        !search->extended || (search->returns & (SP_IMAP_ESEARCH_ALL | SP_IMAP_ESEARCH_COUNT));
-    if (modseq && numbers.count && !all) {
-        search->found = numbers;
-        ask_for_extremes(s);
-        return;
-    }
-    if (search->extended)
-        tell_esearch(s, numbers, modseq);
-    else
+    if (!known(s, reply->ranges, &uids)) {
+        sp_imap_abandon(s, NULL);
+    } else if (search->extended) {
+        sp_imap_esearch(s, uids, modseq);
+    } else if (!to_numbers(s, uids, &numbers)) {
+        sp_imap_abandon(s, NULL);
+    } else {
         tell_search(s, numbers, modseq);
-    sp_imap_finish_ok(s);
+        sp_imap_finish_ok(s);
+    }
 }
 
 /* ---- The request ---- */
@@ -300,7 +238,8 @@ static bool copy_program(struct sp_imap *s, struct sp_request *request)
                  (nodes[i].field.ptr || !nodes[i].field.len);
         if (!copied || nodes[i].op != SP_SEARCH_UIDS)
             continue;
-        struct sp_imap_set set = {nodes[i].ranges.ptr, nodes[i].ranges.count};
+        struct sp_imap_set set = {nodes[i].ranges.ptr, nodes[i].ranges.count,
+                                  .saved = nodes[i].number == 2};
         struct sp_uid_ranges uids;
         copied = sp_imap_resolve_set(s, set, nodes[i].number == 1, &uids, &error);
         if (!copied)
@@ -334,6 +273,9 @@ void sp_imap_run_search(struct sp_imap *s)
     struct sp_request *request = sp_imap_request(s, SP_REQ_SEARCH);
     if (!request || !copy_program(s, request))
         return;
+    /* Its own `$` is in the program; if it fails, nothing is saved (RFC 5182, 2.1). */
+    if (search->returns & SP_IMAP_ESEARCH_SAVE)
+        sp_imap_forget_saved(s);
     memcpy(request->search.sort, search->sort, sizeof search->sort);
     request->search.sort_count = search->sort_count;
     request->search.thread = search->thread;

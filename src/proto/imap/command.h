@@ -90,6 +90,12 @@ struct sp_imap_list_args {
 #define SP_IMAP_ITEM_BODY          0x40U
 #define SP_IMAP_ITEM_BODYSTRUCTURE 0x80U
 
+/* Which results of all, by their place, from 1 on (RFC 9394). */
+struct sp_imap_partial {
+    uint32_t first, last; /* first <= last */
+    bool from_end;        /* counted from the last result back */
+};
+
 struct sp_imap_fetch_args {
     struct sp_imap_set set;
     unsigned items;
@@ -101,6 +107,8 @@ struct sp_imap_fetch_args {
     uint64_t changed_since;
     bool has_changed_since;
     bool vanished; /* what was expunged since then is asked for as well */
+    bool has_partial;
+    struct sp_imap_partial partial; /* of the messages that the set names */
 };
 
 /* What a client says of its copy when it selects a mailbox (RFC 7162, 3.2.5). */
@@ -126,11 +134,13 @@ struct sp_imap_store_args {
 #define SP_IMAP_ENABLE_CONDSTORE 0x01U
 #define SP_IMAP_ENABLE_QRESYNC   0x02U
 
-/* ESEARCH's return options; SAVE is not done. */
-#define SP_IMAP_ESEARCH_MIN   0x01U
-#define SP_IMAP_ESEARCH_MAX   0x02U
-#define SP_IMAP_ESEARCH_ALL   0x04U
-#define SP_IMAP_ESEARCH_COUNT 0x08U
+/* ESEARCH's return options. */
+#define SP_IMAP_ESEARCH_MIN     0x01U
+#define SP_IMAP_ESEARCH_MAX     0x02U
+#define SP_IMAP_ESEARCH_ALL     0x04U
+#define SP_IMAP_ESEARCH_COUNT   0x08U
+#define SP_IMAP_ESEARCH_SAVE    0x10U
+#define SP_IMAP_ESEARCH_PARTIAL 0x20U
 
 struct sp_imap_search_args {
     bool extended;    /* RETURN was given: answer in ESEARCH */
@@ -140,10 +150,14 @@ struct sp_imap_search_args {
     uint32_t sort_count;
     enum sp_thread thread;
     /* In prefix order. Of SP_SEARCH_UIDS nodes the ranges are a set as written, and number 1 says
-     * that it is of sequence numbers, not of UIDs. */
+     * that it is of sequence numbers, not of UIDs, 2 that it is `$`. */
     struct sp_search_node *nodes;
     uint32_t nodes_count;
-    struct sp_uid_ranges found; /* while it runs: what the answer will name */
+    struct sp_imap_partial partial;
+    /* While it runs: what was found, in order; what the answer names of it, where that is not all;
+     * the highest MODSEQ among those. */
+    struct sp_uid_ranges found, named;
+    uint64_t modseq;
 };
 
 struct sp_imap_command {
@@ -203,6 +217,9 @@ bool sp_imap_parse_command(struct sp_imap_parse *p, struct sp_slice text,
 
 /* What stands before the message of an APPEND: flags and date, both optional. */
 bool sp_imap_parse_append_message(struct sp_imap_parse *p, struct sp_append *ret_message);
+
+/* "1:100" or "-1:-100" (RFC 9394, 3.1). */
+bool sp_imap_parse_partial(struct sp_imap_parse *p, struct sp_imap_partial *ret_partial);
 
 /* SELECT's QRESYNC parameter, behind its name. */
 bool sp_imap_parse_resync(struct sp_imap_parse *p, struct sp_imap_resync **ret_resync);

@@ -39,8 +39,8 @@
  * only while they hold something. At work: the limits below.
  *
  * Implements RFC 3501 with RFC 2177 IDLE, 2342 NAMESPACE, 2971 ID, 3348 CHILDREN, 3502 MULTIAPPEND,
- * 3691 UNSELECT, 4315 UIDPLUS, 4731 ESEARCH, 4959 SASL-IR, 5032 WITHIN, 5161 ENABLE, 5256 SORT and
- * THREAD, 5258 LIST-EXTENDED, 5530 response codes, 5819 LIST-STATUS, 6154 SPECIAL-USE, 6851 MOVE,
+ * 3691 UNSELECT, 4315 UIDPLUS, 4731 ESEARCH, 4959 SASL-IR, 5032 WITHIN, 5161 ENABLE, 5182 SEARCHRES,
+ * 5256 SORT and THREAD, 5267 ESORT, 5258 LIST-EXTENDED, 5530 response codes, 5819 LIST-STATUS, 6154 SPECIAL-USE, 6851 MOVE,
  * 7162 CONDSTORE and QRESYNC, 7888 LITERAL+, 7889 APPENDLIMIT, 8438 STATUS=SIZE. SASL: PLAIN (RFC
  * 4616).
  */
@@ -58,6 +58,7 @@
 #define SP_IMAP_TAG_MAX             128U   /* bytes of a tag: each answer repeats it */
 #define SP_IMAP_NESTING_MAX         50U    /* SEARCH keys within keys */
 #define SP_IMAP_SET_ITEMS_MAX       10000U /* of a sequence set */
+#define SP_IMAP_SAVED_MAX           8192U  /* stretches of UIDs that SEARCH saves (64 KiB) */
 #define SP_IMAP_SECTIONS_MAX        50U    /* BODY[...] items in one FETCH */
 #define SP_IMAP_FIELDS_MAX          200U   /* names in one HEADER.FIELDS */
 #define SP_IMAP_PATTERNS_MAX        20U    /* patterns in one LIST */

@@ -253,6 +253,10 @@ bool sp_imap_take_set(struct sp_imap_parse *p, struct sp_imap_set *ret_set)
 {
     struct sp_imap_set set = {0};
     size_t items = 1, n = 0;
+    if (sp_imap_skip(p, '$')) {
+        *ret_set = (struct sp_imap_set){.saved = true};
+        return true;
+    }
     while (n < p->rest.len && (memchr("0123456789:,*", p->rest.ptr[n], 13)))
         items += p->rest.ptr[n++] == ',';
     if (!n)

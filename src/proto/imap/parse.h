@@ -23,6 +23,7 @@ struct sp_imap_parse {
 struct sp_imap_set {
     struct sp_uid_range *ptr;
     uint32_t count;
+    bool saved; /* `$`: what the last SEARCH saved (RFC 5182); then there are no ranges */
 };
 
 /* Sets the error (the first one stays) and returns false. */

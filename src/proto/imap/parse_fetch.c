@@ -254,6 +254,10 @@ static bool take_modifiers(struct sp_imap_parse *p, struct sp_imap_fetch_args *f
             if (!sp_imap_take_space(p) ||
                 !sp_imap_take_number(p, 0, INT64_MAX, &fetch->changed_since))
                 return false;
+        } else if (sp_imap_skip_word(p, "PARTIAL")) {
+            fetch->has_partial = true;
+            if (!sp_imap_take_space(p) || !sp_imap_parse_partial(p, &fetch->partial))
+                return false;
         } else {
             return sp_imap_wrong(p, "Unknown FETCH modifier");
         }
@@ -274,6 +278,8 @@ bool sp_imap_parse_fetch(struct sp_imap_parse *p, struct sp_imap_command *comman
         fetch->items |= SP_IMAP_ITEM_UID;
     if (!sp_imap_at_end(p) && !take_modifiers(p, fetch))
         return false;
+    if (fetch->has_partial && !command->uid) /* RFC 9394, 3.3 */
+        return sp_imap_wrong(p, "PARTIAL wants UID FETCH");
     /* RFC 7162, 3.2.6 */
     return !fetch->vanished || (command->uid && fetch->has_changed_since) ||
            sp_imap_wrong(p, "VANISHED wants UID FETCH and CHANGEDSINCE");

@@ -17,6 +17,7 @@ static uint64_t count_ascending(struct sp_imap_set set)
 
 static bool take_match(struct sp_imap_parse *p, struct sp_imap_resync *resync)
 {
+    /* A set of `$` counts nothing, and is refused with those that do not match. */
     if (!sp_imap_take_set(p, &resync->match_seqs) || !sp_imap_take_space(p) ||
         !sp_imap_take_set(p, &resync->match_uids) || !sp_imap_take(p, ')'))
         return false;
@@ -43,6 +44,8 @@ bool sp_imap_parse_resync(struct sp_imap_parse *p, struct sp_imap_resync **ret_r
         for (uint32_t i = 0; i < resync->known.count; i++)
             if (!resync->known.ptr[i].first || !resync->known.ptr[i].last)
                 return sp_imap_wrong(p, "Known UIDs cannot have *");
+        if (resync->known.saved)
+            return sp_imap_wrong(p, "Known UIDs cannot be $");
         resync->has_known = true;
         more = sp_imap_skip(p, ' ');
     }

@@ -1,5 +1,5 @@
-/* The arguments of SEARCH (RFC 3501, 6.4.4; RFC 4731; RFC 5032; RFC 7162, 3.1.5), SORT and THREAD
- * (RFC 5256). */
+/* The arguments of SEARCH (RFC 3501, 6.4.4; RFC 4731; RFC 5032; RFC 5182; RFC 7162, 3.1.5; RFC
+ * 9394), SORT (with RFC 5267, 3) and THREAD (RFC 5256). */
 #include "proto/imap/command.h"
 
 #include "mime/mime.h"
@@ -136,7 +136,7 @@ static bool take_set_node(struct sp_imap_parse *p, struct program *program, bool
     uint32_t node = add_node(p, program, SP_SEARCH_UIDS);
     if (node == UINT32_MAX)
         return false;
-    program->search->nodes[node].number = sequence;
+    program->search->nodes[node].number = set.saved ? 2 : sequence;
     program->search->nodes[node].ranges = (struct sp_uid_ranges){set.ptr, set.count};
     return true;
 }
@@ -214,7 +214,7 @@ static bool take_key(struct sp_imap_parse *p, struct program *program)
         return sp_imap_wrong(p, "Search keys are nested too deeply");
     if (sp_imap_skip(p, '(')) {
         done = take_keys(p, program) && sp_imap_take(p, ')');
-    } else if (p->rest.len && memchr("0123456789*", p->rest.ptr[0], 11)) {
+    } else if (p->rest.len && memchr("0123456789*$", p->rest.ptr[0], 12)) {
         done = take_set_node(p, program, true);
     } else {
         size_t key = 0;
@@ -238,24 +238,46 @@ static bool take_charset(struct sp_imap_parse *p)
     return sp_imap_wrong(p, "Charset is not supported");
 }
 
-/* RETURN (MIN MAX ALL COUNT), RFC 4731, 3.1 */
+bool sp_imap_parse_partial(struct sp_imap_parse *p, struct sp_imap_partial *ret_partial)
+{
+    struct sp_imap_partial partial = {.from_end = sp_imap_skip(p, '-')};
+    uint64_t a, b;
+    if (!sp_imap_take_number(p, 1, UINT32_MAX, &a) || !sp_imap_take(p, ':') ||
+        (partial.from_end && !sp_imap_take(p, '-')) || !sp_imap_take_number(p, 1, UINT32_MAX, &b))
+        return false;
+    partial.first = (uint32_t)(a < b ? a : b);
+    partial.last = (uint32_t)(a < b ? b : a);
+    *ret_partial = partial;
+    return true;
+}
+
+/* RETURN (MIN MAX ALL COUNT SAVE PARTIAL range): RFC 4731, 3.1; RFC 5182, 2.1; RFC 9394, 3.1 */
 static bool take_return(struct sp_imap_parse *p, struct sp_imap_search_args *search)
 {
-    static const char *const names[] = {"MIN", "MAX", "ALL", "COUNT"};
+    static const char *const names[] = {"MIN", "MAX", "ALL", "COUNT", "SAVE", "PARTIAL"};
     search->extended = true;
     if (!sp_imap_take_space(p) || !sp_imap_take(p, '('))
         return false;
     while (!sp_imap_skip(p, ')')) {
-        unsigned i = 0;
-        while (i < 4 && !sp_imap_skip_word(p, names[i]))
+        unsigned i = 0, option;
+        while (i < 6 && !sp_imap_skip_word(p, names[i]))
             i++;
-        if (i == 4)
+        if (i == 6)
             return sp_imap_wrong(p, "Unknown SEARCH return option");
-        search->returns |= 1U << i;
+        option = 1U << i;
+        if (option == SP_IMAP_ESEARCH_PARTIAL) {
+            if (search->returns & option)
+                return sp_imap_wrong(p, "PARTIAL can be given once");
+            if (!sp_imap_take_space(p) || !sp_imap_parse_partial(p, &search->partial))
+                return false;
+        }
+        search->returns |= option;
         (void)sp_imap_skip(p, ' ');
     }
     if (!search->returns)
         search->returns = SP_IMAP_ESEARCH_ALL;
+    if ((search->returns & SP_IMAP_ESEARCH_ALL) && (search->returns & SP_IMAP_ESEARCH_PARTIAL))
+        return sp_imap_wrong(p, "PARTIAL and ALL exclude each other");
     return sp_imap_take_space(p);
 }
 
@@ -317,8 +339,10 @@ bool sp_imap_parse_search(struct sp_imap_parse *p, struct sp_imap_command *comma
             (!sp_imap_take_space(p) || !take_charset(p) || !sp_imap_take_space(p)))
             return false;
     } else {
-        bool options =
-            command->verb == SP_IMAP_SORT ? take_sort(p, search) : take_thread(p, search);
+        bool sort = command->verb == SP_IMAP_SORT;
+        if (sort && sp_imap_skip_word(p, "RETURN") && !take_return(p, search)) /* RFC 5267, 3.1 */
+            return false;
+        bool options = sort ? take_sort(p, search) : take_thread(p, search);
         if (!options || !take_charset(p) || !sp_imap_take_space(p))
             return false;
     }

@@ -185,6 +185,7 @@ static void on_vanished(struct sp_imap *s, const struct sp_reply *reply)
     }
     /* `*` reaches as far as UIDs were given out: beyond the last message there is some may be gone.
      */
+    /* What `$` names is there. */
     if (sp_imap_set_resolve(s->command.fetch->set, s->selected->uidnext - 1, &s->arena, &wanted) &&
         tell_earlier(s, reply->gone, wanted))
         sp_imap_begin_fetch(s);

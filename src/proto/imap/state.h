@@ -36,6 +36,9 @@ struct sp_imap_selected {
     uint64_t modseq;                /* all changes up to this one are known */
     uint64_t told_first, told_last; /* later ones whose flags STORE has reported */
     struct sp_imap_uidmap map;
+    /* What SEARCH saved for `$`, ascending; what was expunged since is still in it. */
+    struct sp_uid_range *saved;
+    uint32_t saved_count;
     /* Expunged, and not told of yet: ascending, all within the map. */
     struct sp_uid_range *gone;
     uint32_t gone_count;
@@ -171,6 +174,19 @@ bool sp_imap_resolve_set(struct sp_imap *s, struct sp_imap_set set, bool sequenc
 void sp_imap_enable_condstore(struct sp_imap *s);
 /* Copies ranges to a request. */
 bool sp_imap_request_ranges(struct sp_request *request, struct sp_uid_ranges ranges);
+
+/* ---- esearch.c ---- */
+
+/* SEARCH or SORT with RETURN: uids are what was found, in order, all known to the session, in the
+ * command's arena; modseq is the highest among them, 0 if nobody wants it. Answers and ends. */
+void sp_imap_esearch(struct sp_imap *s, struct sp_uid_ranges uids, uint64_t modseq);
+/* Nothing is saved any more. */
+void sp_imap_forget_saved(struct sp_imap *s);
+/* Adds a stretch to a list in order; there is room. */
+void sp_imap_add_run(struct sp_uid_ranges *runs, uint32_t first, uint32_t last);
+/* Those that stand at the places of partial, to ret_part, which has room for runs.count. */
+struct sp_uid_ranges sp_imap_partial_of(struct sp_uid_ranges runs, struct sp_imap_partial partial,
+                                        struct sp_uid_range *ret_part);
 
 /* ---- qresync.c ---- */
 

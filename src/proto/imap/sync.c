@@ -12,6 +12,7 @@ void sp_imap_unselect(struct sp_imap *s)
         return;
     sp_imap_uidmap_release(&selected->map);
     free(selected->gone);
+    free(selected->saved);
     free(selected->keywords);
     free(selected);
     s->selected = NULL;
@@ -394,6 +395,16 @@ bool sp_imap_resolve_set(struct sp_imap *s, struct sp_imap_set set, bool sequenc
     const struct sp_imap_uidmap *map = &s->selected->map;
     uint32_t last = sequence ? sp_imap_uidmap_exists(map) : sp_imap_uidmap_last(map);
     struct sp_uid_ranges ranges;
+    if (set.saved) { /* those that are still there: RFC 5182, 2.1 */
+        struct sp_uid_ranges saved = {s->selected->saved, s->selected->saved_count};
+        ranges.ptr =
+            sp_arena_array(&s->arena, (size_t)saved.count + map->count, sizeof *ranges.ptr);
+        if (!ranges.ptr)
+            return false;
+        ranges.count = sp_imap_uidmap_part(map, saved, true, ranges.ptr);
+        *ret_uids = ranges;
+        return true;
+    }
     if (sequence && !last) {
         /* `1:*` of an empty mailbox is what every client asks for: it names nothing, and is no
          * mistake. */

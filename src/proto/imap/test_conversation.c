@@ -49,6 +49,7 @@ static void hook_fail(struct world *world, const char *what)
                  {"fetch", SP_REQ_FETCH},
                  {"store", SP_REQ_STORE},
                  {"sync", SP_REQ_SYNC},
+                 {"search", SP_REQ_SEARCH},
                  {"body-put", SP_REQ_BODY_PUT},
                  {"expunge", SP_REQ_EXPUNGE},
                  {"append", SP_REQ_APPEND}};

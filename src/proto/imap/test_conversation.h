@@ -13,7 +13,8 @@
     " NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE MULTIAPPEND CONDSTORE QRESYNC ESEARCH WITHIN SORT"  \
     " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE "              \
     "CREATE-SPECIAL-USE"                                                                           \
-    " STATUS=SIZE ACL RIGHTS=texk LIST-MYRIGHTS APPENDLIMIT=600000"
+    " STATUS=SIZE SEARCHRES ESORT PARTIAL"                                                         \
+    " ACL RIGHTS=texk LIST-MYRIGHTS APPENDLIMIT=600000"
 #define GREETING                                                                                   \
     "S: * OK [CAPABILITY " CAPS_BEFORE " STARTTLS AUTH=PLAIN] mx.example.org Sternpost 0.1 "       \
     "ready\n"

@@ -326,7 +326,7 @@ static const struct conversation searches[] = {
             "SEARCH completed\n"
             "C: e SEARCH RETURN (MIN COUNT) DELETED\nS: * ESEARCH (TAG \"e\") COUNT 0\nS: e OK "
             "SEARCH completed\n"
-            "C: f SEARCH RETURN (SAVE) ALL\nS: f BAD Unknown SEARCH return option\n" LOGOUT},
+            "C: f SEARCH RETURN (FROB) ALL\nS: f BAD Unknown SEARCH return option\n" LOGOUT},
     {"sort", SELECT
      "C: c SORT (REVERSE DATE) UTF-8 ALL\nS: * SORT 3 2 1\nS: c OK SORT completed\n"
      "C: d UID SORT (SUBJECT ARRIVAL) US-ASCII UNSEEN\nS: * SORT 4 7\nS: d OK UID SORT completed\n"
