@@ -1,5 +1,6 @@
 /* FETCH: rows from a short snapshot, then the sections' bytes, read after it has ended. */
 #include "mail/body_read.h"
+#include "mail/derive.h"
 #include "mail/mailbox.h"
 #include "mail/rest.h"
 
@@ -43,7 +44,8 @@ static enum sp_status find_place(const struct sp_message *message, const struct 
                                                  [SP_SECTION_FIELDS] = SP_MIME_SECTION_HEADER,
                                                  [SP_SECTION_FIELDS_NOT] = SP_MIME_SECTION_HEADER,
                                                  [SP_SECTION_TEXT] = SP_MIME_SECTION_TEXT,
-                                                 [SP_SECTION_MIME] = SP_MIME_SECTION_MIME};
+                                                 [SP_SECTION_MIME] = SP_MIME_SECTION_MIME,
+                                                 [SP_SECTION_THREAD_ID] = SP_MIME_SECTION_HEADER};
     *ret = (struct place){SP_OK, 0, message->header_bytes};
     if (section->path_len == 0 && section->kind != SP_SECTION_MIME) {
         /* Of the message itself: no need to look at the part table. */
@@ -121,6 +123,7 @@ static enum sp_status note_message(struct fetch *fetch, struct sp_read *read,
     row->date = (struct sp_date){message.date_s, message.zone_min};
     row->size = message.size;
     memcpy(row->email_id, message.digest.bytes, sizeof row->email_id);
+    row->saved_s = (int64_t)(time_ns / 1000000000U);
     if ((want & SP_WANT_ENVELOPE && !copy_text(fetch, message.envelope, &row->envelope)) ||
         (want & SP_WANT_BODYSTRUCTURE &&
          !copy_text(fetch, message.bodystructure, &row->bodystructure)))
@@ -245,6 +248,18 @@ static bool note_rest(struct fetch *fetch, uint32_t uid, const struct fetch_body
     return ret->rest.ptr;
 }
 
+static enum sp_status fill_thread_id(struct fetch *fetch, struct sp_bytes *bytes,
+                                     const struct sp_item *item, struct sp_fetch_section *ret)
+{
+    uint8_t *id = sp_arena_alloc(&fetch->op->reply->arena, SP_OBJECT_ID_BYTES);
+    if (!id)
+        return SP_NO_MEMORY;
+    enum sp_status status = sp_thread_id(bytes, item, id);
+    ret->bytes = sp_slice(id, status == SP_OK ? SP_OBJECT_ID_BYTES : 0);
+    ret->size = ret->bytes.len;
+    return status;
+}
+
 /* One section of one message, its bytes copied into the reply. */
 static enum sp_status fill_section(struct fetch *fetch, struct sp_bytes *bytes, struct sp_buf *buf,
                                    uint32_t uid, const struct fetch_body *body, uint32_t index,
@@ -255,6 +270,13 @@ static enum sp_status fill_section(struct fetch *fetch, struct sp_bytes *bytes, 
     struct sp_slice found = {NULL, 0};
     uint64_t size = 0;
     enum sp_status status = place->status;
+    if (status == SP_OK && section->kind == SP_SECTION_THREAD_ID) {
+        status = fill_thread_id(fetch, bytes, &body->item, ret);
+        if (status == SP_NO_MEMORY)
+            return status;
+        ret->status = status == SP_OK || status == SP_NOT_FOUND ? status : SP_UNAVAILABLE;
+        return SP_OK;
+    }
     if (status == SP_OK && is_fields(section)) {
         status = fill_fields(bytes, &body->item, place, section, buf, &found);
         size = wanted_bytes(section, found.len);
@@ -318,7 +340,7 @@ static enum sp_status check(struct sp_op *op)
         return sp_op_refuse(op, SP_LIMIT, "too many sections at once");
     for (uint32_t i = 0; i < request->fetch.sections_count; i++)
         if (request->fetch.sections[i].path_len > SP_SECTION_DEPTH_MAX ||
-            request->fetch.sections[i].kind > SP_SECTION_MIME)
+            request->fetch.sections[i].kind >= SP_SECTION_KINDS)
             return SP_INVALID;
     return SP_OK;
 }

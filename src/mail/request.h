@@ -45,6 +45,7 @@
     65536U /* bytes of one section in one fetch reply; ask again for the rest */
 #define SP_FETCH_REPLY_BYTES   262144U /* a fetch reply stops after the row that passes this */
 #define SP_SECTION_DEPTH_MAX   50U
+#define SP_OBJECT_ID_BYTES     16U /* of EMAILID, MAILBOXID and THREADID */
 #define SP_REQUEST_ARENA_BYTES (8U << 20)
 #define SP_PEER_BYTES          16U
 #define SP_REPLY_ARENA_BYTES   (64U << 20)
@@ -178,7 +179,7 @@ struct sp_append {
 /* ---- FETCH ---- */
 
 #define SP_WANT_FLAGS         0x01U /* uid, flags, modseq: always cheap */
-#define SP_WANT_META          0x02U /* internal date, size, email id */
+#define SP_WANT_META          0x02U /* internal date, size, email id, when it was saved */
 #define SP_WANT_ENVELOPE      0x04U
 #define SP_WANT_BODYSTRUCTURE 0x08U
 
@@ -189,6 +190,9 @@ enum sp_section_kind {
     SP_SECTION_FIELDS_NOT,
     SP_SECTION_TEXT,
     SP_SECTION_MIME,
+    /* What is worked out of the message's bytes; without offset and length. */
+    SP_SECTION_THREAD_ID, /* SP_OBJECT_ID_BYTES (RFC 8474); SP_NOT_FOUND: nothing names a thread */
+    SP_SECTION_KINDS,
 };
 struct sp_section {
     enum sp_section_kind kind;
@@ -217,7 +221,8 @@ struct sp_row {
     /* SP_WANT_META */
     struct sp_date date;
     uint64_t size;
-    uint8_t email_id[16];
+    uint8_t email_id[SP_OBJECT_ID_BYTES]; /* of its bytes: the same for all copies */
+    int64_t saved_s;                      /* when it came into this mailbox (RFC 8514), unix time */
     /* in IMAP's form, parentheses included; empty when not wanted */
     struct sp_slice envelope, bodystructure;
     struct sp_fetch_section
@@ -251,8 +256,13 @@ enum sp_search_op {
     SP_SEARCH_CC,
     SP_SEARCH_BCC,
     SP_SEARCH_SUBJECT,
-    SP_SEARCH_BODY, /* text in the decoded text parts */
-    SP_SEARCH_TEXT, /* ... or in the header */
+    SP_SEARCH_BODY,        /* text in the decoded text parts */
+    SP_SEARCH_TEXT,        /* ... or in the header */
+    SP_SEARCH_SAVEDBEFORE, /* the day it was saved, in UTC (RFC 8514) < number, likewise */
+    SP_SEARCH_SAVEDON,
+    SP_SEARCH_SAVEDSINCE,
+    SP_SEARCH_EMAIL_ID, /* field: the id's SP_OBJECT_ID_BYTES; other lengths match nothing */
+    SP_SEARCH_THREAD_ID,
 };
 struct sp_search_node {
     enum sp_search_op op;
@@ -381,7 +391,7 @@ struct sp_mailbox_info {
     bool exists;     /* false: a subscription to a name that is not there */
     bool protected_; /* DESIGN 6: refuse, with a reason */
     uint32_t rights; /* of the account that asks: SP_RIGHT_*; of its own mailboxes all */
-    uint8_t object_id[16];
+    uint8_t object_id[SP_OBJECT_ID_BYTES];
 };
 
 struct sp_thread_node {

@@ -10,6 +10,7 @@
 #include "mail/search.h"
 #include "base/time.h"
 #include "mail/body_read.h"
+#include "mail/derive.h"
 #include "mail/match.h"
 #include "mail/plan.h"
 
@@ -39,7 +40,8 @@ struct node {
 /* A message while it is looked at. */
 struct candidate {
     struct sp_flag_row row;
-    bool loaded; /* message is set */
+    uint64_t time_ns; /* of its record */
+    bool loaded;      /* message is set */
     struct sp_message message;
     bool has_envelope;
     struct sp_mime_envelope_wire envelope;
@@ -78,6 +80,10 @@ static enum cost cost_of(const struct sp_search_node *node)
     case SP_SEARCH_SINCE:
     case SP_SEARCH_OLDER:
     case SP_SEARCH_YOUNGER:
+    case SP_SEARCH_SAVEDBEFORE:
+    case SP_SEARCH_SAVEDON:
+    case SP_SEARCH_SAVEDSINCE:
+    case SP_SEARCH_EMAIL_ID:
         return COST_RECORD;
     case SP_SEARCH_SENTBEFORE:
     case SP_SEARCH_SENTON:
@@ -89,6 +95,7 @@ static enum cost cost_of(const struct sp_search_node *node)
     case SP_SEARCH_SUBJECT:
         return COST_ENVELOPE;
     case SP_SEARCH_HEADER:
+    case SP_SEARCH_THREAD_ID:
         return COST_HEADER;
     case SP_SEARCH_BODY:
     case SP_SEARCH_TEXT:
@@ -202,9 +209,11 @@ static bool compare_day(enum sp_search_op op, int64_t day, uint64_t number)
     switch (op) {
     case SP_SEARCH_BEFORE:
     case SP_SEARCH_SENTBEFORE:
+    case SP_SEARCH_SAVEDBEFORE:
         return day < other;
     case SP_SEARCH_ON:
     case SP_SEARCH_SENTON:
+    case SP_SEARCH_SAVEDON:
         return day == other;
     default:
         return day >= other;
@@ -214,11 +223,11 @@ static bool compare_day(enum sp_search_op op, int64_t day, uint64_t number)
 /* The message's record, within the snapshot. */
 static bool load_record(struct search *search, struct candidate *c)
 {
-    uint64_t lsn, time_ns;
+    uint64_t lsn;
     if (c->loaded)
         return true;
     enum sp_status status =
-        sp_message_cursor_get(search->cursor, c->row.uid, &c->payload, &lsn, &time_ns);
+        sp_message_cursor_get(search->cursor, c->row.uid, &c->payload, &lsn, &c->time_ns);
     if (status == SP_OK)
         status = sp_message_read(c->payload, &search->scratch, &c->message);
     if (status)
@@ -385,6 +394,15 @@ static bool match_header(struct search *search, struct candidate *c, const struc
     return node->found;
 }
 
+static bool match_thread(struct search *search, struct candidate *c, struct sp_slice wanted)
+{
+    uint8_t id[SP_OBJECT_ID_BYTES];
+    enum sp_status status = sp_thread_id(&search->bytes, &c->item, id);
+    if (status == SP_NO_MEMORY)
+        search->status = status;
+    return status == SP_OK && wanted.len == sizeof id && memcmp(wanted.ptr, id, sizeof id) == 0;
+}
+
 /* The BODY and TEXT keys that have not been found yet, in a text. False: all have been. */
 static bool look_in_text(struct search *search, const struct sp_text *text, bool body_too)
 {
@@ -505,6 +523,15 @@ static bool match_key(struct search *search, struct candidate *c, const struct n
     case SP_SEARCH_ON:
     case SP_SEARCH_SINCE:
         return compare_day(is->op, day_of(m->date_s, m->zone_min), is->number);
+    case SP_SEARCH_SAVEDBEFORE:
+    case SP_SEARCH_SAVEDON:
+    case SP_SEARCH_SAVEDSINCE:
+        return compare_day(is->op, day_of((int64_t)(c->time_ns / 1000000000U), 0), is->number);
+    case SP_SEARCH_EMAIL_ID:
+        return is->field.len == SP_OBJECT_ID_BYTES &&
+               memcmp(is->field.ptr, m->digest.bytes, SP_OBJECT_ID_BYTES) == 0;
+    case SP_SEARCH_THREAD_ID:
+        return match_thread(search, c, is->field);
     case SP_SEARCH_OLDER:
         return is->number <= INT64_MAX && m->date_s <= search->now_s - (int64_t)is->number;
     case SP_SEARCH_YOUNGER:
@@ -598,6 +625,7 @@ static bool batch_add(struct search *search, struct sp_read *read, struct batch 
         if (!copy)
             return false;
         copy->row = c->row;
+        copy->time_ns = c->time_ns;
         copy->payload = sp_arena_copy(&batch->arena, c->payload);
         if (!copy->payload.ptr ||
             sp_message_read(copy->payload, &batch->arena, &copy->message) != SP_OK ||

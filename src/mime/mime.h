@@ -152,6 +152,11 @@ void sp_mime_write_fields(struct sp_slice header, const struct sp_slice *names, 
 enum sp_status sp_mime_parse_date(struct sp_slice date, int64_t *ret_unix,
                                   int *ret_zone_minutes) SP_MUST_USE;
 
+/* The message that began the thread, as far as a header says: the first of References, else of
+ * In-Reply-To, else Message-ID itself; without the angle brackets, a slice of the header. False: it
+ * names none. */
+bool sp_mime_thread_root(struct sp_slice header, struct sp_slice *ret_id);
+
 /* The value of a parameter (a file name, say) in UTF-8, put together from its RFC 2231 pieces.
  * False when absent. */
 bool sp_mime_param_decode(const struct sp_mime_param *params, uint32_t count, struct sp_slice name,

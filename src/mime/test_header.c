@@ -319,6 +319,33 @@ static void test_decode_header(void **state)
     }
 }
 
+/* RFC 5322, 3.6.4: what names the message that began a thread. */
+static void test_thread_root(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header, *root; /* NULL: none */
+    } cases[] = {
+        {"Message-ID: <a@x>\r\n\r\n", "a@x"},
+        {"Message-ID: <a@x>\r\nIn-Reply-To: <b@x>\r\n\r\n", "b@x"},
+        {"message-id: <a@x>\r\nIN-REPLY-TO: <b@x>\r\nReferences:\r\n <c@x>\r\n\t<b@x>\r\n\r\n",
+         "c@x"},
+        {"References: (not <this@x>) <c@x> <d@x>\r\n\r\n", "c@x"},
+        {"References: <>\r\nIn-Reply-To: your mail of Monday\r\nMessage-ID: <a@x>\r\n\r\n", "a@x"},
+        {"References: <broken\r\n by@folding> <c@x>\r\n\r\n", "c@x"},
+        {"References: <c@x\r\nMessage-ID: a@x\r\n\r\n", NULL},
+        {"Subject: <s@x>\r\n\r\nMessage-ID: <a@x>\r\n", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sp_slice root = {NULL, 0};
+        assert_int_equal(sp_mime_thread_root(sp_slice_str(cases[i].header), &root),
+                         cases[i].root != NULL);
+        if (cases[i].root)
+            assert_true(sp_slice_eq(root, sp_slice_str(cases[i].root)));
+    }
+}
+
 /* What looks like many words, none of which ends, is not looked through to its end for each. */
 static void test_endless_words(void **state)
 {
@@ -355,7 +382,7 @@ int main(void)
         cmocka_unit_test(test_next_field),    cmocka_unit_test(test_write_fields),
         cmocka_unit_test(test_dates),         cmocka_unit_test(test_param_decode),
         cmocka_unit_test(test_decode_header), cmocka_unit_test(test_endless_words),
-        cmocka_unit_test(test_full_buffer),
+        cmocka_unit_test(test_full_buffer),   cmocka_unit_test(test_thread_root),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,11 +23,12 @@
 
 #define PIECES_AT_ONCE 4U
 #define REST_BYTES_MAX (2U << 20)
-#define ROW_BYTES      256U /* of a row without its strings and keywords, at most */
+#define ROW_BYTES      384U /* of a row without its strings and keywords, at most */
 
 /* What makes a response worth its while without any string. */
 #define SMALL_ITEMS                                                                                \
-    (SP_IMAP_ITEM_FLAGS | SP_IMAP_ITEM_MODSEQ | SP_IMAP_ITEM_INTERNALDATE | SP_IMAP_ITEM_SIZE)
+    (SP_IMAP_ITEM_FLAGS | SP_IMAP_ITEM_MODSEQ | SP_IMAP_ITEM_INTERNALDATE | SP_IMAP_ITEM_SIZE |    \
+     SP_IMAP_ITEM_EMAILID | SP_IMAP_ITEM_SAVEDATE)
 
 struct gap {
     size_t at; /* in held */
@@ -128,6 +129,16 @@ static void add_small_items(const struct sp_imap *s, struct sp_buf *to, const st
         at = sp_imap_put_decimal(at, row->size);
         *at++ = ' ';
     }
+    if (items & SP_IMAP_ITEM_EMAILID) {
+        at = put_item(at, "EMAILID (");
+        at = sp_imap_put_object_id(at, 'M', row->email_id);
+        at = put_item(at, ") ");
+    }
+    if (items & SP_IMAP_ITEM_SAVEDATE) {
+        at = put_item(at, "SAVEDATE ");
+        at = sp_imap_put_date(at, (struct sp_date){row->saved_s, 0});
+        *at++ = ' ';
+    }
     to->len += (size_t)(at - start);
 }
 
@@ -184,6 +195,14 @@ static struct sp_buf *target(struct sp_imap *s)
     return s->fetch->gaps_count ? &s->fetch->held : &s->out;
 }
 
+static void add_thread_id(struct sp_buf *to, struct sp_slice id)
+{
+    sp_assert(id.len == SP_OBJECT_ID_BYTES);
+    sp_buf_add(to, SP_S(" ("));
+    sp_imap_add_object_id(to, 'T', id.ptr);
+    sp_buf_add(to, SP_S(") "));
+}
+
 /* One body section. False: it cannot be had. A literal that cannot be completed closes the session.
  */
 static bool add_section(struct sp_imap *s, uint32_t uid, uint32_t index,
@@ -194,6 +213,10 @@ static bool add_section(struct sp_imap *s, uint32_t uid, uint32_t index,
     if ((part->status != SP_OK && !missing) || part->bytes.len > part->size)
         return false;
     sp_buf_add(to, s->fetch->args->labels[index]);
+    if (!missing && s->fetch->args->sections[index].kind == SP_SECTION_THREAD_ID) {
+        add_thread_id(to, part->bytes);
+        return true;
+    }
     if (missing) {
         sp_buf_add(to, SP_S(" NIL "));
         return true;
@@ -274,7 +297,8 @@ static bool add_row(struct sp_imap *s, const struct sp_row *row, uint32_t seq)
 static unsigned wants(unsigned items)
 {
     unsigned want = SP_WANT_FLAGS;
-    if (items & (SP_IMAP_ITEM_INTERNALDATE | SP_IMAP_ITEM_SIZE))
+    if (items & (SP_IMAP_ITEM_INTERNALDATE | SP_IMAP_ITEM_SIZE | SP_IMAP_ITEM_EMAILID |
+                 SP_IMAP_ITEM_SAVEDATE))
         want |= SP_WANT_META;
     if (items & SP_IMAP_ITEM_ENVELOPE)
         want |= SP_WANT_ENVELOPE;

@@ -73,6 +73,9 @@ static void tell_mailbox(struct sp_imap *s, const struct sp_reply *reply)
     sp_buf_addf(&s->out, "* OK [UIDNEXT %" PRIu32 "] Predicted next UID\r\n", selected->uidnext);
     sp_buf_addf(&s->out, "* OK [HIGHESTMODSEQ %" PRIu64 "] Highest\r\n",
                 selected->modseq ? selected->modseq : 1);
+    sp_buf_add(&s->out, SP_S("* OK [MAILBOXID ("));
+    sp_imap_add_object_id(&s->out, 'F', reply->mailboxes[0].object_id);
+    sp_buf_add(&s->out, SP_S(")] Object id\r\n"));
 }
 
 static void on_open(struct sp_imap *s, const struct sp_reply *reply)
@@ -204,9 +207,21 @@ static void on_deleted(struct sp_imap *s)
     sp_imap_finish_ok(s);
 }
 
+/* RFC 8474, 4.1 */
+static void on_created(struct sp_imap *s, const struct sp_reply *reply)
+{
+    struct sp_buf *final = sp_imap_final(s);
+    sp_buf_add(final, SP_S("OK [MAILBOXID ("));
+    sp_imap_add_object_id(final, 'F', reply->mailboxes[0].object_id);
+    sp_buf_add(final, SP_S(")]"));
+    sp_imap_end_completed(s, final);
+}
+
 static void on_managed(struct sp_imap *s, const struct sp_reply *reply)
 {
-    if (reply->status == SP_OK && s->command.verb == SP_IMAP_DELETE)
+    if (reply->status == SP_OK && s->command.verb == SP_IMAP_CREATE && reply->mailboxes_count)
+        on_created(s, reply);
+    else if (reply->status == SP_OK && s->command.verb == SP_IMAP_DELETE)
         on_deleted(s);
     else if (reply->status == SP_OK)
         sp_imap_finish_ok(s);

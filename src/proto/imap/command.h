@@ -59,6 +59,7 @@ enum sp_imap_verb {
 #define SP_IMAP_STATUS_HIGHESTMODSEQ 0x20U
 #define SP_IMAP_STATUS_SIZE          0x40U
 #define SP_IMAP_STATUS_APPENDLIMIT   0x80U
+#define SP_IMAP_STATUS_MAILBOXID     0x100U
 
 /* LIST's selection options. */
 #define SP_IMAP_SELECT_SUBSCRIBED     0x01U
@@ -89,6 +90,8 @@ struct sp_imap_list_args {
 #define SP_IMAP_ITEM_ENVELOPE      0x20U
 #define SP_IMAP_ITEM_BODY          0x40U
 #define SP_IMAP_ITEM_BODYSTRUCTURE 0x80U
+#define SP_IMAP_ITEM_EMAILID       0x100U
+#define SP_IMAP_ITEM_SAVEDATE      0x200U
 
 /* Which results of all, by their place, from 1 on (RFC 9394). */
 struct sp_imap_partial {

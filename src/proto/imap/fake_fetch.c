@@ -1,6 +1,8 @@
 /* The fake store's rows and its search. */
 #include "proto/imap/fake_mail.h"
 
+#include "base/checksum.h"
+
 static void parse(struct sp_fake_message *message)
 {
     if (message->parsed)
@@ -34,6 +36,17 @@ static enum sp_status whole_section(struct sp_fake_message *message,
     return SP_OK;
 }
 
+/* Not the digest that `mail` makes of it, but an id all the same. */
+static enum sp_status thread_id(struct sp_fake_message *message, struct sp_buf *buf)
+{
+    struct sp_slice root, header = sp_slice(message->bytes, message->mime.parts[0].header_bytes);
+    if (!sp_mime_thread_root(header, &root))
+        return SP_NOT_FOUND;
+    for (size_t i = 0; i < SP_OBJECT_ID_BYTES; i++)
+        sp_buf_add_byte(buf, i < root.len ? root.ptr[i] : 0);
+    return SP_OK;
+}
+
 static void fill_section(struct sp_fake_mail *mail, struct sp_fake_message *message,
                          const struct sp_section *section, struct sp_arena *arena,
                          struct sp_fetch_section *ret)
@@ -46,7 +59,8 @@ static void fill_section(struct sp_fake_mail *mail, struct sp_fake_message *mess
     if (mail->pieces_until_lost)
         mail->pieces_until_lost--;
     sp_buf_init(&buf, 64U << 20);
-    ret->status = whole_section(message, section, &buf);
+    ret->status = section->kind == SP_SECTION_THREAD_ID ? thread_id(message, &buf)
+                                                        : whole_section(message, section, &buf);
     if (ret->status == SP_OK) {
         struct sp_slice all = sp_slice_from(sp_buf_slice(&buf), section->offset);
         if (section->length < all.len)
@@ -67,6 +81,10 @@ void sp_fake_fill_row(struct sp_fake_mail *mail, struct sp_fake_message *message
     if (request->fetch.want & SP_WANT_META) {
         row->date = message->date;
         row->size = message->len;
+        row->saved_s = message->date.unix_s + 3600;
+        struct sp_digest digest;
+        sp_digest(sp_slice(message->bytes, message->len), &digest);
+        memcpy(row->email_id, digest.bytes, sizeof row->email_id);
     }
     if (request->fetch.want & SP_WANT_ENVELOPE)
         row->envelope = sp_buf_slice(&message->envelope);
@@ -146,6 +164,24 @@ static bool leaf_matches(const struct sp_fake_mailbox *mailbox, struct sp_fake_m
         return day(message->date) == node->number;
     case SP_SEARCH_SINCE:
         return day(message->date) >= node->number;
+    case SP_SEARCH_SAVEDBEFORE:
+        return day((struct sp_date){message->date.unix_s + 3600, 0}) < node->number;
+    case SP_SEARCH_SAVEDON:
+        return day((struct sp_date){message->date.unix_s + 3600, 0}) == node->number;
+    case SP_SEARCH_SAVEDSINCE:
+        return day((struct sp_date){message->date.unix_s + 3600, 0}) >= node->number;
+    case SP_SEARCH_EMAIL_ID: {
+        struct sp_digest digest;
+        sp_digest(all, &digest);
+        return sp_slice_eq(node->field, sp_slice(digest.bytes, SP_OBJECT_ID_BYTES));
+    }
+    case SP_SEARCH_THREAD_ID: {
+        struct sp_buf id;
+        sp_buf_init(&id, SP_OBJECT_ID_BYTES);
+        bool same = thread_id(message, &id) == SP_OK && sp_slice_eq(node->field, sp_buf_slice(&id));
+        sp_buf_release(&id);
+        return same;
+    }
     case SP_SEARCH_HEADER:
         return has_field(message, node->field, node->text);
     case SP_SEARCH_FROM:

@@ -1,5 +1,6 @@
 #include "proto/imap/fake_mail.h"
 
+#include "base/endian.h"
 #include "base/time.h"
 
 #include <inttypes.h>
@@ -252,6 +253,7 @@ static void fill_info(const struct sp_fake_mail *mail, struct sp_reply *reply,
                                  .protected_ = mailbox->protected_,
                                  .rights = mailbox->rights};
     memset(info->account.bytes, 0xa1, sizeof info->account.bytes);
+    sp_put_u32be(info->object_id, mailbox->id);
     for (uint32_t i = 0; i < mailbox->messages_count; i++) {
         info->unseen += !(mailbox->messages[i].flags & SP_FLAG_SEEN);
         info->deleted += (mailbox->messages[i].flags & SP_FLAG_DELETED) != 0;

@@ -12,7 +12,8 @@ static const struct {
     {"FLAGS", SP_IMAP_ITEM_FLAGS},       {"UID", SP_IMAP_ITEM_UID},
     {"RFC822.SIZE", SP_IMAP_ITEM_SIZE},  {"INTERNALDATE", SP_IMAP_ITEM_INTERNALDATE},
     {"ENVELOPE", SP_IMAP_ITEM_ENVELOPE}, {"BODYSTRUCTURE", SP_IMAP_ITEM_BODYSTRUCTURE},
-    {"MODSEQ", SP_IMAP_ITEM_MODSEQ},
+    {"MODSEQ", SP_IMAP_ITEM_MODSEQ},     {"EMAILID", SP_IMAP_ITEM_EMAILID},
+    {"SAVEDATE", SP_IMAP_ITEM_SAVEDATE},
 };
 #define FAST (SP_IMAP_ITEM_FLAGS | SP_IMAP_ITEM_INTERNALDATE | SP_IMAP_ITEM_SIZE)
 static const struct {
@@ -31,6 +32,7 @@ static const struct {
     {"RFC822", SP_SECTION_ALL, true},
     {"RFC822.HEADER", SP_SECTION_HEADER, false},
     {"RFC822.TEXT", SP_SECTION_TEXT, true},
+    {"THREADID", SP_SECTION_THREAD_ID, false},
 };
 
 /* Room for one more section; NULL: an error is set. */

@@ -1,8 +1,9 @@
 /* The arguments of LIST (RFC 5258, 5819, 6154), LSUB and STATUS. */
 #include "proto/imap/command.h"
 
-static const char *const status_names[] = {"MESSAGES", "RECENT",        "UIDNEXT", "UIDVALIDITY",
-                                           "UNSEEN",   "HIGHESTMODSEQ", "SIZE",    "APPENDLIMIT"};
+static const char *const status_names[] = {"MESSAGES",    "RECENT",      "UIDNEXT",
+                                           "UIDVALIDITY", "UNSEEN",      "HIGHESTMODSEQ",
+                                           "SIZE",        "APPENDLIMIT", "MAILBOXID"};
 
 /* The bit of the name that is next. */
 static bool take_name(struct sp_imap_parse *p, const char *const *names, size_t count,

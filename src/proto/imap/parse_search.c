@@ -1,8 +1,10 @@
-/* The arguments of SEARCH (RFC 3501, 6.4.4; RFC 4731; RFC 5032; RFC 5182; RFC 7162, 3.1.5; RFC
- * 9394), SORT (with RFC 5267, 3) and THREAD (RFC 5256). */
+/* The arguments of SEARCH (RFC 3501, 6.4.4; RFC 4731; RFC 5032; RFC 5182; RFC 8474, 6; RFC
+ * 8514, 4.3; RFC 7162, 3.1.5; RFC 9394), SORT (with RFC 5267, 3) and THREAD (RFC 5256). */
 #include "proto/imap/command.h"
 
 #include "mime/mime.h"
+
+#include <sodium.h>
 
 enum key_kind {
     KEY_FLAG, /* number: the system flag */
@@ -18,6 +20,7 @@ enum key_kind {
     KEY_HEADER,
     KEY_UID,
     KEY_MODSEQ,
+    KEY_OBJECT_ID,
     KEY_NOT,
     KEY_OR,
 };
@@ -26,7 +29,7 @@ static const struct {
     const char *name;
     enum key_kind kind;
     enum sp_search_op op;
-    uint32_t flag;
+    uint32_t flag; /* of an object id: its letter */
 } keys[] = {
     {"ALL", KEY_EVERYTHING, SP_SEARCH_ALL, 0},
     {"ANSWERED", KEY_FLAG, SP_SEARCH_FLAGS, SP_FLAG_ANSWERED},
@@ -36,6 +39,7 @@ static const struct {
     {"CC", KEY_TEXT, SP_SEARCH_CC, 0},
     {"DELETED", KEY_FLAG, SP_SEARCH_FLAGS, SP_FLAG_DELETED},
     {"DRAFT", KEY_FLAG, SP_SEARCH_FLAGS, SP_FLAG_DRAFT},
+    {"EMAILID", KEY_OBJECT_ID, SP_SEARCH_EMAIL_ID, 'M'},
     {"FLAGGED", KEY_FLAG, SP_SEARCH_FLAGS, SP_FLAG_FLAGGED},
     {"FROM", KEY_TEXT, SP_SEARCH_FROM, 0},
     {"HEADER", KEY_HEADER, SP_SEARCH_HEADER, 0},
@@ -49,6 +53,10 @@ static const struct {
     {"ON", KEY_DATE, SP_SEARCH_ON, 0},
     {"OR", KEY_OR, SP_SEARCH_OR, 0},
     {"RECENT", KEY_NOTHING, SP_SEARCH_ALL, 0},
+    {"SAVEDATESUPPORTED", KEY_EVERYTHING, SP_SEARCH_ALL, 0},
+    {"SAVEDBEFORE", KEY_DATE, SP_SEARCH_SAVEDBEFORE, 0},
+    {"SAVEDON", KEY_DATE, SP_SEARCH_SAVEDON, 0},
+    {"SAVEDSINCE", KEY_DATE, SP_SEARCH_SAVEDSINCE, 0},
     {"SEEN", KEY_FLAG, SP_SEARCH_FLAGS, SP_FLAG_SEEN},
     {"SENTBEFORE", KEY_DATE, SP_SEARCH_SENTBEFORE, 0},
     {"SENTON", KEY_DATE, SP_SEARCH_SENTON, 0},
@@ -57,6 +65,7 @@ static const struct {
     {"SMALLER", KEY_NUMBER, SP_SEARCH_SMALLER, 0},
     {"SUBJECT", KEY_TEXT, SP_SEARCH_SUBJECT, 0},
     {"TEXT", KEY_TEXT, SP_SEARCH_TEXT, 0},
+    {"THREADID", KEY_OBJECT_ID, SP_SEARCH_THREAD_ID, 'T'},
     {"TO", KEY_TEXT, SP_SEARCH_TO, 0},
     {"UID", KEY_UID, SP_SEARCH_UIDS, 0},
     {"UNANSWERED", KEY_NOT_FLAG, SP_SEARCH_FLAGS, SP_FLAG_ANSWERED},
@@ -126,6 +135,24 @@ static bool take_modseq(struct sp_imap_parse *p, uint64_t *ret_modseq)
             return false;
     }
     return sp_imap_take_number(p, 0, INT64_MAX, ret_modseq);
+}
+
+/* An id that we did not give out is nobody's: it stays empty, and finds nothing (RFC 8474, 6). */
+static bool take_object_id(struct sp_imap_parse *p, uint32_t letter, struct sp_slice *ret_id)
+{
+    struct sp_slice text;
+    size_t len = 0;
+    if (!sp_imap_take_space(p) || !sp_imap_take_astring(p, &text))
+        return false;
+    uint8_t *id = sp_arena_alloc(p->arena, SP_OBJECT_ID_BYTES);
+    if (!id)
+        return sp_imap_no_memory(p);
+    if (text.len == 1 + 2 * SP_OBJECT_ID_BYTES && text.ptr[0] == letter &&
+        sodium_hex2bin(id, SP_OBJECT_ID_BYTES, (const char *)text.ptr + 1, text.len - 1, NULL, &len,
+                       NULL) == 0 &&
+        len == SP_OBJECT_ID_BYTES)
+        *ret_id = sp_slice(id, SP_OBJECT_ID_BYTES);
+    return true;
 }
 
 static bool take_set_node(struct sp_imap_parse *p, struct program *program, bool sequence)
@@ -204,6 +231,12 @@ static bool take_named_key(struct sp_imap_parse *p, struct program *program, siz
     if (kind == KEY_FLAG || kind == KEY_NOT_FLAG)
         program->search->nodes[node].number = keys[key].flag;
     program->search->has_modseq |= kind == KEY_MODSEQ;
+    if (kind == KEY_OBJECT_ID) {
+        struct sp_slice id = {NULL, 0};
+        bool taken = take_object_id(p, keys[key].flag, &id);
+        program->search->nodes[node].field = id;
+        return taken;
+    }
     return take_value(p, kind, &program->search->nodes[node]);
 }
 

@@ -138,3 +138,21 @@ uint8_t *sp_imap_put_date(uint8_t *at, struct sp_date date)
     *at++ = '"';
     return at;
 }
+
+uint8_t *sp_imap_put_object_id(uint8_t *at, char kind, const uint8_t id[SP_OBJECT_ID_BYTES])
+{
+    static const char digits[] = "0123456789abcdef";
+    *at++ = (uint8_t)kind;
+    for (size_t i = 0; i < SP_OBJECT_ID_BYTES; i++) {
+        *at++ = (uint8_t)digits[id[i] >> 4];
+        *at++ = (uint8_t)digits[id[i] & 15];
+    }
+    return at;
+}
+
+void sp_imap_add_object_id(struct sp_buf *buf, char kind, const uint8_t id[SP_OBJECT_ID_BYTES])
+{
+    uint8_t text[SP_IMAP_OBJECT_ID_BYTES];
+    sp_imap_put_object_id(text, kind, id);
+    sp_buf_add(buf, sp_slice(text, sizeof text));
+}

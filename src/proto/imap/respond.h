@@ -14,6 +14,12 @@ void sp_imap_add_ranges(struct sp_buf *buf, struct sp_uid_ranges ranges);
 /* "* 12 NAME\r\n" */
 void sp_imap_add_count(struct sp_buf *buf, uint32_t count, const char *name);
 
+/* "F0123...": an object id (RFC 8474, 7) with the letter that says of what. */
+void sp_imap_add_object_id(struct sp_buf *buf, char kind, const uint8_t id[SP_OBJECT_ID_BYTES]);
+#define SP_IMAP_OBJECT_ID_BYTES (1U + 2U * SP_OBJECT_ID_BYTES)
+/* The same into room that was reserved. */
+uint8_t *sp_imap_put_object_id(uint8_t *at, char kind, const uint8_t id[SP_OBJECT_ID_BYTES]);
+
 /* Fast writing into room that was reserved: each returns where the next byte goes. */
 static inline uint8_t *sp_imap_put(uint8_t *at, struct sp_slice slice)
 {

@@ -32,5 +32,11 @@ void sp_imap_add_status(struct sp_buf *buf, struct sp_slice name,
         sp_buf_add_decimal(buf, all[i].value);
         separator = " ";
     }
+    if (items & SP_IMAP_STATUS_MAILBOXID) {
+        sp_buf_add_str(buf, separator);
+        sp_buf_add(buf, SP_S("MAILBOXID ("));
+        sp_imap_add_object_id(buf, 'F', info->object_id);
+        sp_buf_add_byte(buf, ')');
+    }
     sp_buf_add(buf, SP_S(")\r\n"));
 }

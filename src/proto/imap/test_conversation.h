@@ -14,6 +14,7 @@
     " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE "              \
     "CREATE-SPECIAL-USE"                                                                           \
     " STATUS=SIZE SEARCHRES ESORT PARTIAL"                                                         \
+    " OBJECTID SAVEDATE"                                                                           \
     " ACL RIGHTS=texk LIST-MYRIGHTS APPENDLIMIT=600000"
 #define GREETING                                                                                   \
     "S: * OK [CAPABILITY " CAPS_BEFORE " STARTTLS AUTH=PLAIN] mx.example.org Sternpost 0.1 "       \
@@ -31,7 +32,8 @@
     "S: * OK [UNSEEN 2] First unseen\n"                                                            \
     "S: * OK [UIDVALIDITY 1001] UIDs valid\n"                                                      \
     "S: * OK [UIDNEXT 8] Predicted next UID\n"                                                     \
-    "S: * OK [HIGHESTMODSEQ 4] Highest\n"
+    "S: * OK [HIGHESTMODSEQ 4] Highest\n"                                                          \
+    "S: * OK [MAILBOXID (F00000001000000000000000000000000)] Object id\n"
 #define SELECT LOGIN "C: b SELECT inbox\n" INBOX "S: b OK [READ-WRITE] SELECT completed\n"
 #define LOGOUT "C: z LOGOUT\nS: * BYE Logging out\nS: z OK LOGOUT completed\n! close\n"
 

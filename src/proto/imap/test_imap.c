@@ -89,7 +89,7 @@ static const struct conversation mailboxes[] = {
      "S: * OK [PERMANENTFLAGS ()] Flags that are kept\nS: * 3 EXISTS\nS: * 0 RECENT\n"
      "S: * OK [UNSEEN 2] First unseen\nS: * OK [UIDVALIDITY 1001] UIDs valid\n"
      "S: * OK [UIDNEXT 8] Predicted next UID\nS: * OK [HIGHESTMODSEQ 4] Highest\n"
-     "S: b OK [READ-ONLY] EXAMINE completed\n"
+     "S* * OK [MAILBOXID (*)] Object id\nS: b OK [READ-ONLY] EXAMINE completed\n"
      "C: c STORE 1 +FLAGS (\\Deleted)\nS: c NO [NOPERM] The mailbox was opened read-only\n"
      "C: c EXPUNGE\nS: c NO [NOPERM] The mailbox was opened read-only\n"
      "C: c MOVE 1 Work\nS: c NO [NOPERM] The mailbox was opened read-only\n"
@@ -106,7 +106,7 @@ static const struct conversation mailboxes[] = {
             "C: h SELECT INBOX (FROB (1 2))\nS: h BAD Unknown SELECT parameter\n" LOGOUT},
     {"select, a name in modified UTF-7",
      LOGIN "C: b SELECT \"Work/Entw&APw-rfe/\"\nS* * FLAGS *\nS* * OK *\nS: * 0 EXISTS\n"
-           "S: * 0 RECENT\nS* * OK *\nS* * OK *\nS* * OK *\nS* b OK *\n"
+           "S: * 0 RECENT\nS* * OK *\nS* * OK *\nS* * OK *\nS* * OK *\nS* b OK *\n"
            "C: c FETCH 1:* FLAGS\nS: c OK FETCH completed\n"
            "C: c UID FETCH 1:* FLAGS\nS: c OK UID FETCH completed\n"
            "C: d FETCH 1 FLAGS\nS: d BAD No such message\n" LOGOUT},
@@ -183,7 +183,8 @@ static const struct conversation mailboxes[] = {
                    "C: c LSUB \"\" Work/%\nS: * LSUB (\\Noselect) \"/\" \"Work/Plans\"\nS: c OK "
                    "LSUB completed\n" LOGOUT},
     {"create, delete, rename, subscribe",
-     LOGIN "C: b CREATE Sent/ (USE (\\Sent \\Archive))\nS: b OK CREATE completed\n"
+     LOGIN "C: b CREATE Sent/ (USE (\\Sent \\Archive))\nS: b OK [MAILBOXID "
+           "(F00000009000000000000000000000000)] CREATE completed\n"
            "C: b LIST \"\" Sent\nS: * LIST (\\HasNoChildren \\Sent \\Archive) \"/\" \"Sent\"\nS: b "
            "OK LIST completed\n"
            "C: c CREATE INBOX\nS: c NO [ALREADYEXISTS] There is such a mailbox already\n"
@@ -217,7 +218,7 @@ static const struct conversation mailboxes[] = {
             "S: * BYE The selected mailbox is no longer there\n! close\n"},
     {"the selected mailbox is deleted",
      LOGIN "C: b SELECT Work\nS* * FLAGS *\nS* * OK *\nS: * 0 EXISTS\nS: * 0 RECENT\n"
-           "S* * OK *\nS* * OK *\nS* * OK *\nS* b OK *\n"
+           "S* * OK *\nS* * OK *\nS* * OK *\nS* * OK *\nS* b OK *\n"
            "C: c DELETE Work\nS: * OK [CLOSED] The mailbox was deleted\nS: c OK DELETE completed\n"
            "! notify\nC: d CHECK\nS: d BAD Select a mailbox first\n" LOGOUT},
 };

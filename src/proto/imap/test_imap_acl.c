@@ -13,7 +13,8 @@
 #define COUNTS                                                                                     \
     "S: * 3 EXISTS\nS: * 0 RECENT\nS: * OK [UNSEEN 2] First unseen\n"                              \
     "S: * OK [UIDVALIDITY 1001] UIDs valid\nS: * OK [UIDNEXT 8] Predicted next UID\n"              \
-    "S: * OK [HIGHESTMODSEQ 4] Highest\n"
+    "S: * OK [HIGHESTMODSEQ 4] Highest\nS: * OK [MAILBOXID (F00000001000000000000000000000000)] "  \
+    "Object id\n"
 
 static const struct conversation commands[] = {
     {"4314 3.3 GETACL",

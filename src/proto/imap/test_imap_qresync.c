@@ -19,7 +19,8 @@
     "S: * OK [UNSEEN " unseen "] First unseen\n"                                                   \
     "S: * OK [UIDVALIDITY 1001] UIDs valid\n"                                                      \
     "S: * OK [UIDNEXT 8] Predicted next UID\n"                                                     \
-    "S: * OK [HIGHESTMODSEQ " modseq "] Highest\n"
+    "S: * OK [HIGHESTMODSEQ " modseq                                                               \
+    "] Highest\nS: * OK [MAILBOXID (F00000001000000000000000000000000)] Object id\n"
 #define SELECTED "S: c OK [READ-WRITE] SELECT completed\n"
 
 static const struct conversation enabling[] = {
@@ -62,7 +63,8 @@ static const struct conversation selecting[] = {
              "S* * FLAGS *\nS* * OK [PERMANENTFLAGS ()*\nS: * 4 EXISTS\nS: * 0 RECENT\n"
              "S: * OK [UNSEEN 2] First unseen\n"
              "S: * OK [UIDVALIDITY 1001] UIDs valid\nS: * OK [UIDNEXT 9] Predicted next UID\n"
-             "S: * OK [HIGHESTMODSEQ 5] Highest\n"
+             "S: * OK [HIGHESTMODSEQ 5] Highest\nS: * OK [MAILBOXID "
+             "(F00000001000000000000000000000000)] Object id\n"
              "S: * 4 FETCH (UID 8 FLAGS () MODSEQ (5))\n"
              "S: c OK [READ-ONLY] EXAMINE completed\n" LOGOUT},
     {"3.2.5 nothing was missed",
@@ -76,7 +78,8 @@ static const struct conversation selecting[] = {
              "S* * FLAGS *\nS* * OK [PERMANENTFLAGS *\nS: * 1 EXISTS\nS: * 0 RECENT\n"
              "S: * OK [UNSEEN 1] First unseen\n"
              "S: * OK [UIDVALIDITY 1001] UIDs valid\nS: * OK [UIDNEXT 8] Predicted next UID\n"
-             "S: * OK [HIGHESTMODSEQ 7] Highest\n"
+             "S: * OK [HIGHESTMODSEQ 7] Highest\nS: * OK [MAILBOXID "
+             "(F00000001000000000000000000000000)] Object id\n"
              "S: * VANISHED (EARLIER) 4\n" SELECTED LOGOUT},
     {"3.2.5.2 sequence match data: nothing below the last match went",
      ENABLED "! hook expunge 4\n! hook expunge 7\n! hook add\n"
@@ -84,7 +87,8 @@ static const struct conversation selecting[] = {
              "S* * FLAGS *\nS* * OK [PERMANENTFLAGS *\nS: * 2 EXISTS\nS: * 0 RECENT\n"
              "S: * OK [UNSEEN 2] First unseen\n"
              "S: * OK [UIDVALIDITY 1001] UIDs valid\nS: * OK [UIDNEXT 9] Predicted next UID\n"
-             "S: * OK [HIGHESTMODSEQ 7] Highest\n"
+             "S: * OK [HIGHESTMODSEQ 7] Highest\nS: * OK [MAILBOXID "
+             "(F00000001000000000000000000000000)] Object id\n"
              "S: * VANISHED (EARLIER) 4,7\n"
              "S: * 1 FETCH (UID 3 FLAGS (\\Seen) MODSEQ (2))\n" SELECTED LOGOUT},
     {"3.2.5 a large answer goes out in parts", ENABLED
