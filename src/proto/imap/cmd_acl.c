@@ -15,7 +15,7 @@ static void add_identifier(struct sp_buf *out, struct sp_slice identifier)
 static void tell_acl(struct sp_imap *s, const struct sp_reply *reply)
 {
     sp_buf_add_str(&s->out, "* ACL ");
-    sp_imap_add_mailbox(&s->out, s->command.acl.name);
+    sp_imap_add_name(&s->out, s->command.acl.name, s->utf8);
     for (uint32_t i = 0; i < reply->acl_count; i++) {
         add_identifier(&s->out, reply->acl[i].identifier);
         sp_imap_add_rights(&s->out, reply->acl[i].rights);
@@ -28,7 +28,7 @@ static void tell_listrights(struct sp_imap *s, const struct sp_reply *reply)
 {
     bool owner = reply->acl_count && reply->acl[0].owner;
     sp_buf_add_str(&s->out, "* LISTRIGHTS ");
-    sp_imap_add_mailbox(&s->out, s->command.acl.name);
+    sp_imap_add_name(&s->out, s->command.acl.name, s->utf8);
     if (reply->acl_count)
         add_identifier(&s->out, reply->acl[0].identifier);
     if (owner)
@@ -49,7 +49,7 @@ static void on_acl(struct sp_imap *s, const struct sp_reply *reply)
     else if (s->command.verb == SP_IMAP_LISTRIGHTS)
         tell_listrights(s, reply);
     else if (s->command.verb == SP_IMAP_MYRIGHTS && reply->mailboxes_count)
-        sp_imap_add_myrights(&s->out, s->command.acl.name, reply->mailboxes[0].rights);
+        sp_imap_add_myrights(&s->out, s->command.acl.name, reply->mailboxes[0].rights, s->utf8);
     sp_imap_finish_ok(s);
 }
 

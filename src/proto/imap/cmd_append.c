@@ -22,6 +22,7 @@ struct sp_imap_append {
     struct sp_append *messages; /* in the command's arena, like the name */
     uint32_t count, capacity;
     bool in_literal;
+    bool in_utf8;        /* the message stands in UTF8 (...): a parenthesis follows it */
     uint64_t left;       /* bytes of the literal that are still to come */
     uint64_t body;       /* of the message that is read: what was put of it; 0: nothing */
     struct sp_buf piece; /* the rest */
@@ -222,7 +223,7 @@ static void begin_literal(struct sp_imap *s, const struct sp_append *message, ui
 
 void sp_imap_run_append(struct sp_imap *s, const struct sp_imap_extent *extent)
 {
-    struct sp_imap_parse p = {.arena = &s->arena};
+    struct sp_imap_parse p = {.arena = &s->arena, .utf8 = s->utf8};
     struct sp_imap_append *a = calloc(1, sizeof *a);
     bool parsed = sp_imap_parse_command(&p, extent->text, &s->command);
     if (!a) {
@@ -237,6 +238,7 @@ void sp_imap_run_append(struct sp_imap *s, const struct sp_imap_extent *extent)
         wrong(a, "NO [CANNOT] A mailbox must have a name");
     else
         a->name = s->command.append.name; /* in the arena */
+    a->in_utf8 = p.utf8_message;
     sp_imap_read_on(s, SP_IMAP_APPENDING);
     begin_literal(s, parsed ? s->command.append.message : NULL, extent->literal, extent->waits);
 }
@@ -302,10 +304,15 @@ static bool read_line(struct sp_imap *s)
         return !a->stalled;
     }
     struct sp_imap_parse p = {.rest = sp_slice_sub(line, 0, announces ? start : line.len),
-                              .arena = &s->arena};
-    bool parsed = announces && sp_imap_take_space(&p) && sp_imap_parse_append_message(&p, &message);
-    if (announces ? !parsed : line.len > 0)
+                              .arena = &s->arena,
+                              .utf8 = s->utf8};
+    bool closed = !a->in_utf8 || sp_imap_take(&p, ')'); /* RFC 6855, 4 */
+    line = p.rest;
+    bool parsed =
+        closed && announces && sp_imap_take_space(&p) && sp_imap_parse_append_message(&p, &message);
+    if (!closed || (announces ? !parsed : line.len > 0))
         wrong(a, p.error ? p.error : "Unexpected argument");
+    a->in_utf8 = p.utf8_message;
     sp_imap_consume(s, end + 1);
     if (announces) {
         if (!a->swallow && a->count) {

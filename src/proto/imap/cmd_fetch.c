@@ -102,8 +102,8 @@ static void add_small_items(const struct sp_imap *s, struct sp_buf *to, const st
     if (!sp_buf_reserve(to, ROW_BYTES + selected->keywords_bytes))
         return;
     uint8_t *start = to->ptr + to->len, *at = put_item(start, "* ");
-    at = sp_imap_put_decimal(at, seq);
-    at = put_item(at, " FETCH (");
+    at = sp_imap_put_decimal(at, s->uidonly ? row->uid : seq);
+    at = put_item(at, s->uidonly ? " UIDFETCH (" : " FETCH (");
     if (items & SP_IMAP_ITEM_UID) {
         at = put_item(at, "UID ");
         at = sp_imap_put_decimal(at, row->uid);
@@ -539,7 +539,7 @@ static void on_seen(struct sp_imap *s, const struct sp_reply *reply)
     if (changed)
         sp_imap_own_change(s->selected, reply);
     if (s->condstore)
-        items |= SP_IMAP_ITEM_MODSEQ | SP_IMAP_ITEM_UID;
+        items |= SP_IMAP_ITEM_MODSEQ | (s->uidonly ? 0 : SP_IMAP_ITEM_UID);
     for (uint32_t i = 0; changed && i < fetch->read_count; i++) {
         struct sp_row row = {.uid = fetch->read[i].uid,
                              .flags = fetch->read[i].flags | SP_FLAG_SEEN,
@@ -630,6 +630,9 @@ void sp_imap_begin_fetch(struct sp_imap *s)
     struct sp_imap_fetch *fetch = new_fetch(s, uids, args->items);
     if (!fetch)
         return;
+    /* UIDFETCH begins with the UID: RFC 9586, 3.4. */
+    if (s->uidonly && (args->items != SP_IMAP_ITEM_UID || args->sections_count))
+        fetch->items &= ~SP_IMAP_ITEM_UID;
     fetch->args = args;
     fetch->changed_since = args->changed_since;
     if (!s->command.uid)
@@ -640,7 +643,7 @@ void sp_imap_begin_fetch(struct sp_imap *s)
 void sp_imap_report_flags(struct sp_imap *s, struct sp_uid_ranges uids, unsigned items,
                           uint64_t modseq)
 {
-    if (s->command.uid || s->condstore)
+    if ((s->command.uid || s->condstore) && !s->uidonly)
         items |= SP_IMAP_ITEM_UID;
     struct sp_imap_fetch *fetch = new_fetch(s, uids, items);
     if (!fetch)
@@ -651,8 +654,8 @@ void sp_imap_report_flags(struct sp_imap *s, struct sp_uid_ranges uids, unsigned
 
 void sp_imap_report_changed(struct sp_imap *s, struct sp_uid_ranges uids, uint64_t since)
 {
-    struct sp_imap_fetch *fetch =
-        new_fetch(s, uids, SP_IMAP_ITEM_UID | SP_IMAP_ITEM_FLAGS | SP_IMAP_ITEM_MODSEQ);
+    struct sp_imap_fetch *fetch = new_fetch(
+        s, uids, (s->uidonly ? 0 : SP_IMAP_ITEM_UID) | SP_IMAP_ITEM_FLAGS | SP_IMAP_ITEM_MODSEQ);
     if (!fetch)
         return;
     fetch->changed_since = since;

@@ -162,17 +162,17 @@ static void tell_list(struct sp_imap *s, const struct entry *entry)
     sp_buf_add(&s->out, SP_S("* LIST ("));
     add_attributes(&s->out, entry, list);
     sp_buf_add(&s->out, SP_S(") \"/\" "));
-    sp_imap_add_mailbox(&s->out, entry->name);
+    sp_imap_add_name(&s->out, entry->name, s->utf8);
     if (below && (list->select & SP_IMAP_SELECT_SUBSCRIBED))
         sp_buf_add(&s->out, SP_S(" (\"CHILDINFO\" (\"SUBSCRIBED\"))"));
     sp_buf_add(&s->out, SP_S("\r\n"));
     /* RFC 8440, 4 */
     if ((list->returns & SP_IMAP_RETURN_MYRIGHTS) && exists(entry))
-        sp_imap_add_myrights(&s->out, entry->name, entry->info->rights);
+        sp_imap_add_myrights(&s->out, entry->name, entry->info->rights, s->utf8);
     if ((list->returns & SP_IMAP_RETURN_STATUS) && exists(entry) && !entry->info->protected_ &&
         entry->info->rights & SP_RIGHT_READ)
         sp_imap_add_status(&s->out, entry->name, entry->info, list->status,
-                           s->env->message_bytes_max);
+                           s->env->message_bytes_max, s->utf8);
 }
 
 /* A name that is not subscribed is shown for what is subscribed below it and not shown (RFC
@@ -183,7 +183,7 @@ static void tell_lsub(struct sp_imap *s, const struct entry *entry)
     if (!entry->matches || (!subscribed && !entry->child_selected))
         return;
     sp_buf_add_str(&s->out, subscribed ? "* LSUB () \"/\" " : "* LSUB (\\Noselect) \"/\" ");
-    sp_imap_add_mailbox(&s->out, entry->name);
+    sp_imap_add_name(&s->out, entry->name, s->utf8);
     sp_buf_add(&s->out, SP_S("\r\n"));
 }
 

@@ -58,6 +58,14 @@ static bool take_mailbox(struct sp_imap *s, const struct sp_reply *reply)
     return true;
 }
 
+/* RFC 9051, 6.3.2 */
+static void tell_name(struct sp_imap *s)
+{
+    sp_buf_add(&s->out, SP_S("* LIST () \"/\" "));
+    sp_imap_add_name(&s->out, s->command.mailbox.name, s->utf8);
+    sp_buf_add(&s->out, SP_S("\r\n"));
+}
+
 static void tell_mailbox(struct sp_imap *s, const struct sp_reply *reply)
 {
     const struct sp_imap_selected *selected = s->selected;
@@ -65,8 +73,11 @@ static void tell_mailbox(struct sp_imap *s, const struct sp_reply *reply)
         reply->first_unseen_uid ? sp_imap_uidmap_seq(&selected->map, reply->first_unseen_uid) : 0;
     sp_imap_tell_flags(s);
     sp_imap_add_count(&s->out, sp_imap_uidmap_exists(&selected->map), "EXISTS");
-    sp_imap_add_count(&s->out, 0, "RECENT");
-    if (unseen)
+    if (s->rev2)
+        tell_name(s);
+    else
+        sp_imap_add_count(&s->out, 0, "RECENT");
+    if (unseen && !s->rev2 && !s->uidonly)
         sp_buf_addf(&s->out, "* OK [UNSEEN %" PRIu32 "] First unseen\r\n", unseen);
     sp_buf_addf(&s->out, "* OK [UIDVALIDITY %" PRIu32 "] UIDs valid\r\n",
                 selected->ref.uidvalidity);
@@ -181,7 +192,7 @@ static void on_status(struct sp_imap *s, const struct sp_reply *reply)
     if (s->command.mailbox.status & SP_IMAP_STATUS_HIGHESTMODSEQ)
         sp_imap_enable_condstore(s);
     sp_imap_add_status(&s->out, s->command.mailbox.name, &reply->mailboxes[0],
-                       s->command.mailbox.status, s->env->message_bytes_max);
+                       s->command.mailbox.status, s->env->message_bytes_max, s->utf8);
     sp_imap_finish_ok(s);
 }
 

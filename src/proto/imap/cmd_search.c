@@ -267,9 +267,17 @@ static bool copy_program(struct sp_imap *s, struct sp_request *request)
 
 void sp_imap_run_search(struct sp_imap *s)
 {
-    const struct sp_imap_search_args *search = s->command.search;
+    struct sp_imap_search_args *search = s->command.search;
+    if (search->has_charset && (s->enabled & SP_IMAP_ENABLE_UTF8)) { /* RFC 6855, 3 */
+        sp_imap_bad(s, "All strings are UTF-8: CHARSET is not to be given");
+        return;
+    }
     if (search->has_modseq)
         sp_imap_enable_condstore(s);
+    if (s->rev2 && s->command.verb == SP_IMAP_SEARCH && !search->extended) { /* RFC 9051, 6.4.4 */
+        search->extended = true;
+        search->returns = SP_IMAP_ESEARCH_ALL;
+    }
     struct sp_request *request = sp_imap_request(s, SP_REQ_SEARCH);
     if (!request || !copy_program(s, request))
         return;

@@ -60,6 +60,7 @@ enum sp_imap_verb {
 #define SP_IMAP_STATUS_SIZE          0x40U
 #define SP_IMAP_STATUS_APPENDLIMIT   0x80U
 #define SP_IMAP_STATUS_MAILBOXID     0x100U
+#define SP_IMAP_STATUS_DELETED       0x400U
 
 /* LIST's selection options. */
 #define SP_IMAP_SELECT_SUBSCRIBED     0x01U
@@ -136,6 +137,11 @@ struct sp_imap_store_args {
 /* What ENABLE can enable. */
 #define SP_IMAP_ENABLE_CONDSTORE 0x01U
 #define SP_IMAP_ENABLE_QRESYNC   0x02U
+#define SP_IMAP_ENABLE_REV2      0x04U
+#define SP_IMAP_ENABLE_UTF8      0x08U
+#define SP_IMAP_ENABLE_UIDONLY   0x10U
+#define SP_IMAP_ENABLE_COUNT     5U
+extern const char *const sp_imap_enable_names[SP_IMAP_ENABLE_COUNT]; /* bit i is name i */
 
 /* ESEARCH's return options. */
 #define SP_IMAP_ESEARCH_MIN     0x01U
@@ -147,6 +153,8 @@ struct sp_imap_store_args {
 
 struct sp_imap_search_args {
     bool extended;    /* RETURN was given: answer in ESEARCH */
+    bool has_charset; /* SEARCH with CHARSET */
+    bool has_numbers; /* a key is a set of sequence numbers */
     unsigned returns; /* SP_IMAP_ESEARCH_* */
     bool has_modseq;
     uint8_t sort[SP_SORT_KEYS_MAX];

@@ -22,7 +22,7 @@ void sp_imap_add_capability(const struct sp_imap *s, struct sp_buf *buf)
                    "ESEARCH WITHIN SORT"
                    " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE"
                    " CREATE-SPECIAL-USE STATUS=SIZE"
-                   " SEARCHRES ESORT PARTIAL"
+                   " SEARCHRES ESORT PARTIAL UTF8=ACCEPT UIDONLY INPROGRESS"
                    " OBJECTID SAVEDATE"
                    " ACL RIGHTS=texk LIST-MYRIGHTS"
                    " APPENDLIMIT=");
@@ -39,17 +39,25 @@ static void run_capability(struct sp_imap *s)
 
 static void run_enable(struct sp_imap *s)
 {
-    unsigned enable = s->command.enable;
-    bool condstore = (enable & SP_IMAP_ENABLE_CONDSTORE) && !s->condstore;
-    bool qresync = (enable & SP_IMAP_ENABLE_QRESYNC) && !s->qresync;
+    unsigned fresh = s->command.enable;
+    if (s->condstore)
+        fresh &= ~SP_IMAP_ENABLE_CONDSTORE;
+    fresh &= ~s->enabled;
+    s->enabled |= fresh;
     sp_buf_add_str(&s->out, "* ENABLED");
-    sp_buf_add_str(&s->out, condstore ? " CONDSTORE" : "");
-    sp_buf_add_str(&s->out, qresync ? " QRESYNC" : "");
+    for (unsigned i = 0; i < SP_IMAP_ENABLE_COUNT; i++) {
+        if (fresh & (1U << i)) {
+            sp_buf_add_byte(&s->out, ' ');
+            sp_buf_add_str(&s->out, sp_imap_enable_names[i]);
+        }
+    }
     sp_buf_add_str(&s->out, "\r\n");
-    if (condstore)
+    s->rev2 = (s->enabled & SP_IMAP_ENABLE_REV2) != 0;
+    s->uidonly = (s->enabled & SP_IMAP_ENABLE_UIDONLY) != 0;
+    s->utf8 = (s->enabled & (SP_IMAP_ENABLE_REV2 | SP_IMAP_ENABLE_UTF8)) != 0;
+    s->qresync = (s->enabled & SP_IMAP_ENABLE_QRESYNC) != 0;
+    if (fresh & (SP_IMAP_ENABLE_CONDSTORE | SP_IMAP_ENABLE_QRESYNC)) /* RFC 7162, 3.2.3 */
         sp_imap_enable_condstore(s);
-    if (qresync)
-        sp_imap_enable_qresync(s);
     sp_imap_finish_ok(s);
 }
 
@@ -102,6 +110,28 @@ static const char *refusal(const struct sp_imap *s)
     return s->selected || (states & SP_IMAP_IN_AUTHENTICATED) ? NULL : "Select a mailbox first";
 }
 
+/* RFC 9586, 3: what names messages by number, or would be answered with numbers. */
+static bool wants_uids(const struct sp_imap *s)
+{
+    const struct sp_imap_command *command = &s->command;
+    switch (command->verb) {
+    case SP_IMAP_COPY:
+    case SP_IMAP_FETCH:
+    case SP_IMAP_MOVE:
+    case SP_IMAP_STORE:
+        return !command->uid;
+    case SP_IMAP_SEARCH:
+    case SP_IMAP_SORT:
+    case SP_IMAP_THREAD:
+        return !command->uid || command->search->has_numbers;
+    case SP_IMAP_SELECT:
+    case SP_IMAP_EXAMINE:
+        return command->mailbox.resync && command->mailbox.resync->match_seqs.count;
+    default:
+        return false;
+    }
+}
+
 void sp_imap_run(struct sp_imap *s)
 {
     static void (*const runners[SP_IMAP_VERBS])(struct sp_imap *) = {
@@ -145,6 +175,8 @@ void sp_imap_run(struct sp_imap *s)
     const char *why = refusal(s);
     if (why)
         sp_imap_bad(s, why);
+    else if (s->uidonly && wants_uids(s))
+        sp_imap_bad(s, "[UIDREQUIRED] Only UIDs can be used");
     else if (runners[s->command.verb])
         runners[s->command.verb](s);
     else

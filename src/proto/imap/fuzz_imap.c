@@ -111,6 +111,8 @@ static void watch_response(struct watcher *w, struct sp_slice line)
     } else if (sp_slice_eq(line, SP_S(" EXPUNGE"))) {
         sp_assert(number >= 1 && number <= w->exists);
         w->exists--;
+    } else if (sp_slice_starts_nocase(line, SP_S(" UIDFETCH ("))) {
+        sp_assert(number && line.ptr[line.len - 1] == ')' && line.len > 12);
     } else if (sp_slice_starts_nocase(line, SP_S(" FETCH ("))) {
         sp_assert(number >= 1 && number <= w->exists);
         sp_assert(line.ptr[line.len - 1] == ')' && line.len > 9);

@@ -38,11 +38,12 @@
  * bytes for each run of consecutive UIDs and the names of the mailbox's keywords. Buffers exist
  * only while they hold something. At work: the limits below.
  *
- * Implements RFC 3501 with RFC 2177 IDLE, 2342 NAMESPACE, 2971 ID, 3348 CHILDREN, 3502 MULTIAPPEND,
- * 3691 UNSELECT, 4315 UIDPLUS, 4731 ESEARCH, 4959 SASL-IR, 5032 WITHIN, 5161 ENABLE, 5182 SEARCHRES,
- * 5256 SORT and THREAD, 5267 ESORT, 5258 LIST-EXTENDED, 5530 response codes, 5819 LIST-STATUS, 6154 SPECIAL-USE, 6851 MOVE,
- * 7162 CONDSTORE and QRESYNC, 7888 LITERAL+, 7889 APPENDLIMIT, 8438 STATUS=SIZE. SASL: PLAIN (RFC
- * 4616).
+ * Implements RFC 3501, and of RFC 9051 what ENABLE IMAP4rev2 switches, with RFC 2177 IDLE, 2342
+ * NAMESPACE, 2971 ID, 3348 CHILDREN, 3502 MULTIAPPEND, 3691 UNSELECT, 4315 UIDPLUS, 4731 ESEARCH,
+ * 4959 SASL-IR, 5032 WITHIN, 5161 ENABLE, 5182 SEARCHRES, 5256 SORT and THREAD, 5267 ESORT, 5258
+ * LIST-EXTENDED, 5530 response codes, 5819 LIST-STATUS, 6154 SPECIAL-USE, 6851 MOVE, 7162 CONDSTORE
+ * and QRESYNC, 6855 UTF8=ACCEPT, 7888 LITERAL+, 7889 APPENDLIMIT, 8438 STATUS=SIZE, 9394 PARTIAL,
+ * 9585 INPROGRESS, 9586 UIDONLY. SASL: PLAIN (RFC 4616).
  * Of messages: RFC 8474 OBJECTID, 8514 SAVEDATE.
  */
 #ifndef SP_PROTO_IMAP_IMAP_H
@@ -77,6 +78,7 @@
  * the last byte in either direction. RFC 3501, 5.4 wants at least 30 minutes. */
 #define SP_IMAP_PREAUTH_TIMEOUT_MS 180000U
 #define SP_IMAP_IDLE_TIMEOUT_MS    1800000U
+#define SP_IMAP_PROGRESS_MS        15000U /* a command that takes so long is said to be in progress */
 #define SP_IMAP_NEWS_RETRY_MS      1000U /* in IDLE, after news that could not be had */
 
 /* A session that has its greeting ready to send; NULL: no memory. env is borrowed and outlives it;

@@ -313,8 +313,24 @@ bool sp_imap_set_resolve(struct sp_imap_set set, uint32_t last, struct sp_arena 
 
 /* ---- Mailbox names ---- */
 
+/* RFC 6855, 3: without control characters. */
+static bool take_utf8_name(struct sp_imap_parse *p, struct sp_slice wire, struct sp_slice *ret_name)
+{
+    bool good = wire.len <= SP_MAILBOX_NAME_MAX && sp_mime_is_utf8(wire);
+    for (size_t i = 0; good && i < wire.len; i++)
+        good = wire.ptr[i] >= 0x20 && wire.ptr[i] != 0x7f;
+    if (!good) {
+        p->bad_name = true;
+        return sp_imap_wrong(p, "Mailbox name is too long, or not UTF-8");
+    }
+    *ret_name = sp_arena_copy(p->arena, wire);
+    return ret_name->ptr || !wire.len || sp_imap_no_memory(p);
+}
+
 static bool name_to_utf8(struct sp_imap_parse *p, struct sp_slice wire, struct sp_slice *ret_name)
 {
+    if (p->utf8)
+        return take_utf8_name(p, wire, ret_name);
     struct sp_buf buf;
     sp_buf_init(&buf, SP_MAILBOX_NAME_MAX * 2);
     enum sp_status status = sp_mime_utf7_to_utf8(wire, &buf);

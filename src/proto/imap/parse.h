@@ -16,6 +16,8 @@ struct sp_imap_parse {
     bool bad_charset;  /* the error is a charset that is not known */
     bool bad_name;     /* the error is a mailbox name that cannot be: NO, not BAD */
     bool bad_use;      /* ... or a special use that is not known */
+    bool utf8;         /* mailbox names come in UTF-8, and APPEND can have UTF8 (RFC 6855) */
+    bool utf8_message; /* APPEND's literal stands in UTF8 (...) */
     unsigned depth;    /* of nesting, where there is any */
 };
 

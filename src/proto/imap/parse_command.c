@@ -73,16 +73,18 @@ static bool parse_create(struct sp_imap_parse *p, struct sp_imap_command *comman
     return sp_imap_take(p, ')');
 }
 
+const char *const sp_imap_enable_names[SP_IMAP_ENABLE_COUNT] = {"CONDSTORE", "QRESYNC", "IMAP4rev2",
+                                                                "UTF8=ACCEPT", "UIDONLY"};
+
 static bool parse_enable(struct sp_imap_parse *p, struct sp_imap_command *command)
 {
     struct sp_slice name;
     do {
         if (!sp_imap_take_space(p) || !sp_imap_take_atom(p, &name))
             return false;
-        if (sp_slice_eq_nocase(name, SP_S("CONDSTORE")))
-            command->enable |= SP_IMAP_ENABLE_CONDSTORE;
-        else if (sp_slice_eq_nocase(name, SP_S("QRESYNC")))
-            command->enable |= SP_IMAP_ENABLE_QRESYNC;
+        for (unsigned i = 0; i < SP_IMAP_ENABLE_COUNT; i++)
+            if (sp_slice_eq_nocase(name, sp_slice_str(sp_imap_enable_names[i])))
+                command->enable |= 1U << i;
     } while (sp_imap_at(p, ' '));
     return true;
 }
@@ -273,6 +275,11 @@ bool sp_imap_parse_append_message(struct sp_imap_parse *p, struct sp_append *ret
         if (!sp_imap_take_date_time(p, &message.date) || !sp_imap_take_space(p))
             return false;
         message.has_date = true;
+    }
+    if (p->utf8 && sp_imap_skip_word(p, "UTF8")) { /* RFC 6855, 4: UTF8 (~{n} ... ) */
+        if (!sp_imap_take_space(p) || !sp_imap_take(p, '(') || !sp_imap_take(p, '~'))
+            return false;
+        p->utf8_message = true;
     }
     if (!sp_imap_at_end(p))
         return sp_imap_wrong(p, "APPEND wants a literal");

@@ -23,7 +23,10 @@ static bool take_status_items(struct sp_imap_parse *p, unsigned *ret_items)
     if (!sp_imap_take(p, '('))
         return false;
     do {
-        if (!take_name(p, status_names, sizeof status_names / sizeof status_names[0], ret_items))
+        if (sp_imap_skip_word(p, "DELETED")) /* RFC 9051, 6.3.11 */
+            *ret_items |= SP_IMAP_STATUS_DELETED;
+        else if (!take_name(p, status_names, sizeof status_names / sizeof status_names[0],
+                            ret_items))
             return false;
     } while (sp_imap_skip(p, ' '));
     return sp_imap_take(p, ')');

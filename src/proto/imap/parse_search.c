@@ -164,6 +164,7 @@ static bool take_set_node(struct sp_imap_parse *p, struct program *program, bool
     if (node == UINT32_MAX)
         return false;
     program->search->nodes[node].number = set.saved ? 2 : sequence;
+    program->search->has_numbers |= sequence && !set.saved;
     program->search->nodes[node].ranges = (struct sp_uid_ranges){set.ptr, set.count};
     return true;
 }
@@ -368,7 +369,8 @@ bool sp_imap_parse_search(struct sp_imap_parse *p, struct sp_imap_command *comma
     if (command->verb == SP_IMAP_SEARCH) {
         if (sp_imap_skip_word(p, "RETURN") && !take_return(p, search))
             return false;
-        if (sp_imap_skip_word(p, "CHARSET") &&
+        search->has_charset = sp_imap_skip_word(p, "CHARSET");
+        if (search->has_charset &&
             (!sp_imap_take_space(p) || !take_charset(p) || !sp_imap_take_space(p)))
             return false;
     } else {

@@ -12,12 +12,6 @@
 
 #include <stdlib.h>
 
-void sp_imap_enable_qresync(struct sp_imap *s)
-{
-    s->qresync = true;
-    sp_imap_enable_condstore(s); /* RFC 7162, 3.2.3 */
-}
-
 bool sp_imap_tell_vanished(struct sp_imap *s, struct sp_uid_ranges ranges)
 {
     const struct sp_imap_uidmap *map = &s->selected->map;

@@ -35,6 +35,14 @@ void sp_imap_add_mailbox(struct sp_buf *buf, struct sp_slice name)
     sp_buf_release(&wire);
 }
 
+void sp_imap_add_name(struct sp_buf *buf, struct sp_slice name, bool utf8)
+{
+    if (utf8)
+        add_quoted(buf, name);
+    else
+        sp_imap_add_mailbox(buf, name);
+}
+
 void sp_imap_add_ranges(struct sp_buf *buf, struct sp_uid_ranges ranges)
 {
     for (uint32_t i = 0; i < ranges.count; i++) {

@@ -7,7 +7,9 @@
 
 /* Text for a person: printable ASCII, anything else becomes '?'; at most some 500 bytes of it. */
 void sp_imap_add_text(struct sp_buf *buf, struct sp_slice text);
-/* A mailbox name: from UTF-8, in modified UTF-7, quoted. */
+/* A mailbox name, quoted: in UTF-8 for clients that have enabled it, else in modified UTF-7. */
+void sp_imap_add_name(struct sp_buf *buf, struct sp_slice name, bool utf8);
+/* The same in modified UTF-7. */
 void sp_imap_add_mailbox(struct sp_buf *buf, struct sp_slice name);
 /* "1:3,5" */
 void sp_imap_add_ranges(struct sp_buf *buf, struct sp_uid_ranges ranges);

@@ -31,10 +31,10 @@ void sp_imap_add_rights(struct sp_buf *buf, uint32_t rights)
             sp_buf_add_byte(buf, (uint8_t)letters[i].letter);
 }
 
-void sp_imap_add_myrights(struct sp_buf *buf, struct sp_slice name, uint32_t rights)
+void sp_imap_add_myrights(struct sp_buf *buf, struct sp_slice name, uint32_t rights, bool utf8)
 {
     sp_buf_add_str(buf, "* MYRIGHTS ");
-    sp_imap_add_mailbox(buf, name);
+    sp_imap_add_name(buf, name, utf8);
     sp_buf_add_byte(buf, ' ');
     sp_imap_add_rights(buf, rights);
     sp_buf_add_str(buf, "\r\n");

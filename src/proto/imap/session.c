@@ -317,7 +317,7 @@ static void too_long(struct sp_imap *s, const struct sp_imap_extent *extent)
 
 static void parse_and_run(struct sp_imap *s, const struct sp_imap_extent *extent, bool message)
 {
-    struct sp_imap_parse p = {.arena = &s->arena};
+    struct sp_imap_parse p = {.arena = &s->arena, .utf8 = s->utf8};
     s->command_bytes = extent->bytes;
     s->phase = SP_IMAP_RUNNING;
     if (message) {
@@ -568,11 +568,21 @@ static uint64_t deadline_ms(void *session)
     if (!s->authenticated)
         return s->started_ms + SP_IMAP_PREAUTH_TIMEOUT_MS;
     if (s->phase == SP_IMAP_RUNNING && s->handler)
-        return UINT64_MAX; /* the wait is ours */
+        return s->active_ms + SP_IMAP_PROGRESS_MS; /* the wait is ours */
     if (s->phase == SP_IMAP_IDLING && s->selected && s->selected->retry_ms)
         return s->selected->retry_ms;
     return s->active_ms +
            (s->env->idle_timeout_ms ? s->env->idle_timeout_ms : SP_IMAP_IDLE_TIMEOUT_MS);
+}
+
+/* RFC 9585: nothing is known of how far it is, only that it goes on. */
+static void tell_progress(struct sp_imap *s)
+{
+    if (sp_imap_in_literal(s) || sp_imap_unsent(s) >= SP_IMAP_OUT_LOW)
+        return; /* the client hears from us */
+    sp_buf_add(&s->out, SP_S("* OK [INPROGRESS (\""));
+    sp_buf_add(&s->out, s->command.tag);
+    sp_buf_add(&s->out, SP_S("\" NIL NIL)] Still working on it\r\n"));
 }
 
 static void tick(void *session, uint64_t now_ms)
@@ -590,6 +600,10 @@ static void tick(void *session, uint64_t now_ms)
         return;
     }
     s->active_ms = now_ms;
+    if (s->authenticated && s->phase == SP_IMAP_RUNNING && s->handler) {
+        tell_progress(s);
+        return;
+    }
     sp_imap_bye(s, "Autologout; idle for too long");
 }
 

@@ -60,7 +60,11 @@ struct sp_imap {
     enum sp_imap_phase phase;
     bool authenticated;
     bool condstore;
+    unsigned enabled; /* SP_IMAP_ENABLE_*, and what follows from it: */
     bool qresync;
+    bool rev2;        /* IMAP4rev2's responses */
+    bool utf8;        /* mailbox names are in UTF-8 */
+    bool uidonly;     /* no sequence numbers */
     bool highest_due; /* the tagged response is made last, and names the MODSEQ then known */
     bool eof;         /* the client has closed its side */
     bool stopping;    /* the server stops: BYE as soon as the command that runs is answered */
@@ -190,8 +194,6 @@ struct sp_uid_ranges sp_imap_partial_of(struct sp_uid_ranges runs, struct sp_ima
 
 /* ---- qresync.c ---- */
 
-/* ENABLE QRESYNC. */
-void sp_imap_enable_qresync(struct sp_imap *s);
 /* The VANISHED response for those of ranges that the client knows of. False: no memory. */
 bool sp_imap_tell_vanished(struct sp_imap *s, struct sp_uid_ranges ranges);
 /* The mailbox is selected, its state told, and its tagged response in sp_imap_final: tells what

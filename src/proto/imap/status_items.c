@@ -4,7 +4,8 @@
 #include "proto/imap/respond.h"
 
 void sp_imap_add_status(struct sp_buf *buf, struct sp_slice name,
-                        const struct sp_mailbox_info *info, unsigned items, uint64_t append_limit)
+                        const struct sp_mailbox_info *info, unsigned items, uint64_t append_limit,
+                        bool utf8)
 {
     const struct {
         unsigned item;
@@ -18,12 +19,13 @@ void sp_imap_add_status(struct sp_buf *buf, struct sp_slice name,
         {SP_IMAP_STATUS_UNSEEN, "UNSEEN ", info->unseen},
         {SP_IMAP_STATUS_HIGHESTMODSEQ, "HIGHESTMODSEQ ",
          info->highestmodseq ? info->highestmodseq : 1},
+        {SP_IMAP_STATUS_DELETED, "DELETED ", info->deleted},
         {SP_IMAP_STATUS_SIZE, "SIZE ", info->size},
         {SP_IMAP_STATUS_APPENDLIMIT, "APPENDLIMIT ", append_limit},
     };
     const char *separator = " (";
     sp_buf_add(buf, SP_S("* STATUS "));
-    sp_imap_add_mailbox(buf, name);
+    sp_imap_add_name(buf, name, utf8);
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (!(items & all[i].item))
             continue;

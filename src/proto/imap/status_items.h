@@ -7,6 +7,7 @@
 
 /* items: SP_IMAP_STATUS_*. */
 void sp_imap_add_status(struct sp_buf *buf, struct sp_slice name,
-                        const struct sp_mailbox_info *info, unsigned items, uint64_t append_limit);
+                        const struct sp_mailbox_info *info, unsigned items, uint64_t append_limit,
+                        bool utf8);
 
 #endif

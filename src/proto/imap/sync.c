@@ -197,9 +197,10 @@ static bool tell_gone(struct sp_imap *s)
 {
     struct sp_imap_selected *selected = s->selected;
     struct sp_uid_ranges gone = {selected->gone, selected->gone_count};
-    if (s->qresync && !sp_imap_tell_vanished(s, gone))
+    bool vanished = s->qresync || s->uidonly;
+    if (vanished && !sp_imap_tell_vanished(s, gone))
         return out_of_memory(s);
-    if (sp_imap_uidmap_remove(&selected->map, gone, s->qresync ? tell_nothing : tell_expunge,
+    if (sp_imap_uidmap_remove(&selected->map, gone, vanished ? tell_nothing : tell_expunge,
                               &s->out) != SP_OK)
         return out_of_memory(s);
     free(selected->gone);
@@ -241,9 +242,9 @@ static void tell_row(struct sp_imap *s, const struct sp_row *row, uint32_t seq)
     if (!sp_buf_reserve(&s->out, 160U + SP_IMAP_SYSTEM_FLAGS_BYTES + selected->keywords_bytes))
         return;
     uint8_t *start = s->out.ptr + s->out.len, *at = sp_imap_put(start, SP_S("* "));
-    at = sp_imap_put_decimal(at, seq);
-    at = sp_imap_put(at, SP_S(" FETCH ("));
-    if (s->command.uid || s->condstore) {
+    at = sp_imap_put_decimal(at, s->uidonly ? row->uid : seq);
+    at = sp_imap_put(at, s->uidonly ? SP_S(" UIDFETCH (") : SP_S(" FETCH ("));
+    if (!s->uidonly && (s->command.uid || s->condstore)) {
         at = sp_imap_put(at, SP_S("UID "));
         at = sp_imap_put_decimal(at, row->uid);
         *at++ = ' ';
