@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 
@@ -199,9 +200,11 @@ def random_bodies(count):
 class Imap:
     """The little IMAP that appending and idling need."""
 
-    def __init__(self, port, user, timeout=60):
+    def __init__(self, port, user, timeout=60, tls=None):
         self.sock = socket.create_connection(("127.0.0.1", port), timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock)
         self.file = self.sock.makefile("rb")
         self.exists = None
         self.file.readline()
@@ -355,49 +358,66 @@ def login(bench, table):
     table.note("INBOX of 100 messages; the load is one process; the peers take any password without a check of its hash")
 
 
-def hold_idle(server, users, connections):
+def any_certificate():
+    """TLS as clients speak it, but for asking whose certificate it is: the servers here have made theirs themselves."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def hold_idle(server, users, connections, tls=None):
     held = []
     for k in range(connections):
-        client = Imap(server.imap, f"user{k % users + 1}@{DOMAIN}")
+        client = Imap(server.imaps if tls else server.imap, f"user{k % users + 1}@{DOMAIN}", tls=tls)
         client.command("SELECT INBOX")
         client.command("IDLE")
         held.append(client)
     return held
 
 
+def idle_rows(bench, rows, server, name, users, steps, tls):
+    """Memory of each of so many connections, in steps, more than before the first of them."""
+    for client in hold_idle(server, users, 2, tls):  # what the first connection makes is not what the others cost
+        client.close()
+    time.sleep(1)
+    before, held = memory(server.process.pid), []
+    for step in dict.fromkeys(steps):
+        held += hold_idle(server, users, step - len(held), tls) if step > len(held) else []
+        time.sleep(5)
+        after = memory(server.process.pid)
+        label = name if step == steps[-1] else f"{name}, {step} connections"
+        for row, k in zip(rows, (0, 1)):
+            row.add(label, (after[k] - before[k]) / len(held))
+    for client in held:
+        client.close()
+    time.sleep(2)
+
+
 def idle(bench, table):
     options, count = bench.options, bench.options.messages
+    accounts, connections = options.idle_accounts, options.idle_connections
     with bench.servers(Dovecot(f"{bench.folder}/dovecot-maildir", "Maildir"), bench.sternpost()) as (dovecot, ours):
         dovecot.fill(1, bench.maildir(count))
-        ours.add_users(options.idle_accounts)
-        got = bench.load("deliver", "lmtp", ours.lmtp, CONNECTIONS, count, bench.pool(4096), options.idle_accounts, options.idle_accounts)
-        table.note(f"{options.idle_accounts} accounts of {count:,} messages, delivered to all at once: bodies are shared "
-                   f"({count * options.idle_accounts / got['seconds']:,.0f} deliveries/s)")
-        # A fresh start, so that nothing of the filling is counted as there before.
-        ours.stop()
-        ours.serve()
-        row = table.row("PSS of an idle connection", "KiB", more_is_better=False)
-        anon = table.row("of it anonymous", "KiB", more_is_better=False)
-        for name, server, users, steps in ((OURS, ours, options.idle_accounts, (options.idle_accounts, options.idle_connections)),
-                                           ("Dovecot Maildir", dovecot, 1, (100,))):
-            for client in hold_idle(server, users, 2):  # what the first connection makes is not what the others cost
-                client.close()
-            time.sleep(1)
-            before, held = memory(server.process.pid), []
-            for step in dict.fromkeys(steps):
-                held += [client for client in hold_idle(server, users, step - len(held))] if step > len(held) else []
-                time.sleep(5)
-                after = memory(server.process.pid)
-                label = name if step == steps[-1] else f"{name}, {step} connections"
-                row.add(label, (after[0] - before[0]) / len(held))
-                anon.add(label, (after[1] - before[1]) / len(held))
-            for client in held:
-                client.close()
-        per_account = f"{OURS}, {options.idle_accounts} connections"
-        for label in (OURS, per_account):
-            row.limit(label, label, 16)
-        table.note(f"{OURS}: {options.idle_connections} connections, and one for each of {options.idle_accounts} accounts; "
-                   f"Dovecot: 100 connections to one account of {count:,} messages")
+        ours.add_users(accounts)
+        got = bench.load("deliver", "lmtp", ours.lmtp, CONNECTIONS, count, bench.pool(4096), accounts, accounts)
+        table.note(f"{accounts} accounts of {count:,} messages, delivered to all at once: bodies are shared "
+                   f"({count * accounts / got['seconds']:,.0f} deliveries/s)")
+        for tls in (None, any_certificate()):
+            # A fresh start, so that nothing of what was before is counted as there already.
+            ours.stop()
+            ours.serve()
+            what = "with TLS" if tls else "no TLS"
+            rows = (table.row(f"PSS of an idle connection, {what}", "KiB", more_is_better=False),
+                    table.row(f"of it anonymous, {what}", "KiB", more_is_better=False))
+            idle_rows(bench, rows, ours, OURS, accounts, (accounts, connections), tls)
+            idle_rows(bench, rows, dovecot, "Dovecot Maildir", 1, (100,), tls)
+            if not tls:
+                for label in dict.fromkeys((OURS, f"{OURS}, {accounts} connections" if accounts != connections else OURS)):
+                    rows[0].limit(label, label, 10)
+            rows[0].claim("against Dovecot", OURS, ["Dovecot Maildir"], 50)
+    table.note(f"{OURS}: {connections} connections, and one for each of {accounts} accounts; "
+               f"Dovecot: 100 connections to one account of {count:,} messages; the kernel's sockets are not counted")
 
 
 # ---- recover ----
@@ -475,7 +495,7 @@ ALL = {
     "deliver-mail": (deliver_mail, "accept and deliver, 20 connections, bodies modelled on real mail"),
     "imap": (imap, "single commands on a mailbox of 20,000 messages of 4 KiB, warm"),
     "login": (login, "LOGIN, SELECT, LOGOUT, and NOOP, 20 clients"),
-    "idle": (idle, "memory of idle IDLE connections on mailboxes of 20,000 messages, no TLS"),
+    "idle": (idle, "memory of idle IDLE connections, with and without TLS"),
     "growth": (lambda bench, table: growth.growth(bench, table, Imap), "what grows with the volume, and what does not"),
     "space": (space, "bytes on disk, and bytes written to the device, for each byte of mail; ext4, syncs included"),
     "recover": (recover, "recover scan of a raw image against reading it"),

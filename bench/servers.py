@@ -89,10 +89,18 @@ def memory(root):
     return pss, anon
 
 
+def certificate(folder):
+    """A certificate of its own for 127.0.0.1, as files: (certificate, key)."""
+    cert, key = f"{folder}-cert.pem", f"{folder}-key.pem"
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+        "-subj", "/CN=mail.example.com", "-keyout", key, "-out", cert)
+    return cert, key
+
+
 class Server:
     """name, what it speaks (ports), and a folder that is gone with it."""
     process = None
-    lmtp = smtp = imap = None
+    lmtp = smtp = imap = imaps = None
 
     def stop(self):
         if self.process:
@@ -121,13 +129,16 @@ class Sternpost(Server):
         self.accounts = set()
 
     def start(self):
-        self.smtp, self.lmtp, self.imap = free_ports(3)
+        self.smtp, self.lmtp, self.imap, self.imaps = free_ports(4)
         run(self.program, "init", self.folder, "--hostname", "mail.example.com", "--pop3", "0")
+        cert, key = certificate(self.folder)
         text = open(self.conf).read()
-        for key in ("smtp", "lmtp", "imap"):
-            text = re.sub(rf"^{key} = .*", f"{key} = 127.0.0.1:{getattr(self, key)}", text, flags=re.M)
+        for name in ("smtp", "lmtp", "imap"):
+            text = re.sub(rf"^{name} = .*", f"{name} = 127.0.0.1:{getattr(self, name)}", text, flags=re.M)
         # The load comes from one address; everything else is as init leaves it.
-        text = text.replace("[unit a]", "[limits]\nconnections_per_peer = 10000\n\n[unit a]", 1)
+        text = text.replace("[listen]\n", f"[listen]\nimaps = 127.0.0.1:{self.imaps}\n", 1)
+        text = text.replace("[unit a]", f"[tls]\ncert = {cert}\nkey = {key}\n\n[limits]\nconnections = 12000\n"
+                            "connections_per_peer = 12000\n\n[unit a]", 1)
         open(self.conf, "w").write(text)
         self.serve()
 
@@ -157,7 +168,8 @@ class Dovecot(Server):
         self.conf = f"{folder}/dovecot.conf"
 
     def start(self):
-        self.lmtp, self.imap = free_ports(2)
+        self.lmtp, self.imap, self.imaps = free_ports(3)
+        cert, key = certificate(self.folder)
         os.makedirs(f"{self.folder}/mail")
         os.chown(f"{self.folder}/mail", MAIL_UID, MAIL_UID)
         # Besides places, ports and accounts only limits differ from the defaults: one address makes all connections.
@@ -168,7 +180,9 @@ instance_name = bench-{self.kind}
 protocols = imap lmtp
 listen = 127.0.0.1
 log_path = {self.folder}/log
-ssl = no
+ssl = yes
+ssl_cert = <{cert}
+ssl_key = <{key}
 disable_plaintext_auth = no
 auth_username_format = %Ln
 mail_location = {self.location}
@@ -187,7 +201,8 @@ service imap-login {{
     port = {self.imap}
   }}
   inet_listener imaps {{
-    port = 0
+    port = {self.imaps}
+    ssl = yes
   }}
 }}
 service lmtp {{
