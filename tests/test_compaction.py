@@ -190,6 +190,8 @@ def test_erase(new_platform):
     with pytest.raises(CommandFailed) as failed:
         platform.command(*words)
     assert failed.value.code == 1 and "not confirmed" in failed.value.stderr
+    assert "11 of the messages named are still in the mailbox" not in failed.value.stderr
+    assert "1 of the messages named are still in the mailbox" in failed.value.stderr
     assert len(uids(imap)) == 20
     platform.command(*words, "--confirm", USER)
     ok(imap.noop())

@@ -153,6 +153,35 @@ def test_killed_in_between(four):
     assert [r["state"] for r in facts(four, "guard", "list", "--all")] == ["done"]
 
 
+def test_erasure(platform):
+    """What the law wants erased waits as everything does; taken back it leaves all as it was."""
+    configure(platform, cooling_off="3s")
+    fill(platform)
+    assert platform.stop() == 0
+    platform.start()
+    words = ("erase", "--account", ADDRESS, "--mailbox", "INBOX", "--uid", "1:2,4", "--why", "order 17; \u00a7 3")
+    assert "not confirmed" in refused(platform, *words, "--confirm", "yes")
+    request = facts(platform, *words, "--confirm", ADDRESS)
+    assert request["operation"] == "erase" and request["state"] == "pending" and count(platform) == 5
+    assert request["subject"] == f"{ADDRESS};MAILBOX=INBOX;UID=1:2,4;WHY=order%2017%3B%20%C2%A7%203"
+    platform.command("guard", "undo", request["id"])
+    again = facts(platform, *words, "--confirm", ADDRESS)
+    platform.kill()
+    platform.start()
+    wait_for(lambda: state_of(platform, again["id"]) == "done")
+    assert count(platform) == 2 and state_of(platform, request["id"]) == "undone"
+    [done] = [r for r in facts(platform, "guard", "list", "--all") if r["state"] == "done"]
+    assert "3 messages were still there" in done["text"]
+    undelete = platform.command("undelete", "--account", ADDRESS, "--json", check=False)
+    assert json.loads(undelete.stdout)["messages"] == 0
+    for uid in ("2,1", "0", "3:2", "1:", "4294967296", ",", "1,,2"):
+        assert "not clearly" in refused(platform, *words[:5], "--uid", uid, "--confirm", ADDRESS), uid
+    assert "no such mailbox" in refused(platform, "erase", "--account", ADDRESS, "--mailbox", "None", "--confirm", ADDRESS)
+    assert "no such account" in refused(platform, "erase", "--account", "nobody@example.org", "--confirm", "x")
+    assert "not been removed" in refused(platform, "erase", "--removed-account", again["subject_id"], "--confirm", "x")
+    assert "too much" in refused(platform, "erase", "--account", ADDRESS, "--why", "x" * 2000, "--confirm", ADDRESS)
+
+
 def test_without_server(new_platform):
     """Asked for while no server runs: it waits for one."""
     platform = new_platform(start=False)

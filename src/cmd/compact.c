@@ -1,13 +1,14 @@
 /* `sternpost compact`, `undelete`, `erase`: in the server, or, when none runs, on the platform
  * opened here. */
+#include "base/buf.h"
 #include "base/time.h"
 #include "cmd/cmd.h"
 #include "cmd/operation.h"
 #include "cmd/progress.h"
+#include "guard/guard.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -167,42 +168,17 @@ int sp_cmd_undelete(struct sp_call *call)
 
 /* ---- erase ---- */
 
-/* "3:9,12", ascending; NULL: it is no such set. */
-static json_t *parse_uids(const char *text)
+/* Adds `;NAME=` and the text; what might be taken for something else is written %XX. */
+static void add_field(struct sp_buf *subject, const char *name, const char *text)
 {
-    json_t *list = json_array();
-    unsigned long after = 0;
-    for (const char *at = text; list; at++) {
-        char *end;
-        errno = 0;
-        unsigned long first = strtoul(at, &end, 10), last = first;
-        bool good = end != at && *at >= '0' && *at <= '9';
-        if (good && *end == ':') {
-            at = end + 1;
-            last = strtoul(at, &end, 10);
-            good = end != at && *at >= '0' && *at <= '9';
-        }
-        if (!good || errno || first <= after || last < first || last > UINT32_MAX ||
-            (*end && *end != ',')) {
-            json_decref(list);
-            return NULL;
-        }
-        json_array_append_new(list, json_pack("[I,I]", (json_int_t)first, (json_int_t)last));
-        after = last;
-        if (!*end)
-            return list;
-        at = end;
+    static const char plain[] = ".@_+-:/";
+    sp_buf_add_str(subject, name);
+    for (; *text; text++) {
+        char c = *text;
+        bool as_is = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     strchr(plain, c);
+        sp_buf_addf(subject, as_is ? "%c" : "%%%02X", (unsigned char)c);
     }
-    return NULL;
-}
-
-static void who_am_i(char *ret_who, size_t size)
-{
-    char host[200] = "?";
-    const struct passwd *user = getpwuid(getuid());
-    if (gethostname(host, sizeof host - 1) != 0)
-        snprintf(host, sizeof host, "?");
-    snprintf(ret_who, size, "%s@%s", user ? user->pw_name : "?", host);
 }
 
 int sp_cmd_erase(struct sp_call *call)
@@ -210,38 +186,31 @@ int sp_cmd_erase(struct sp_call *call)
     struct sp_error error = {0};
     const char *address = call->options[0], *mailbox = call->options[1], *uid = call->options[2],
                *removed = call->options[3], *why = call->options[4], *confirm = call->options[5];
-    const char *whom = address ? address : removed;
-    char who[512];
-    json_t *uids = NULL, *facts;
-    if (!whom || (address && removed))
+    struct sp_buf subject;
+    if ((!address && !removed) || (address && removed))
         return sp_misuse(call, "whose mail? give either --account or --removed-account");
     if (removed && (mailbox || uid))
         return sp_misuse(call, "of a removed account everything is erased, and not a part");
     if (uid && !mailbox)
         return sp_misuse(call, "--uid: of which mailbox? give --mailbox");
-    if (uid && !(uids = parse_uids(uid)))
+    if (uid && (!*uid || strspn(uid, "0123456789:,") != strlen(uid)))
         return sp_misuse(call, "--uid %s: this is no ascending set of UIDs, such as 3:9,12", uid);
-    if (!confirm || strcmp(confirm, whom) != 0) {
-        json_decref(uids);
-        sp_error_set(&error, SP_DENIED, whom, "not confirmed; nothing was changed");
-        sp_error_todo(&error, "this cannot be taken back: give --confirm %s to do it", whom);
+    sp_buf_init(&subject, SP_GUARD_SUBJECT_BYTES);
+    add_field(&subject, removed ? "removed:" : "", removed ? removed : address);
+    if (mailbox)
+        add_field(&subject, ";MAILBOX=", mailbox);
+    if (uid)
+        sp_buf_addf(&subject, ";UID=%s", uid);
+    if (why)
+        add_field(&subject, ";WHY=", why);
+    sp_buf_add(&subject, sp_slice("", 1));
+    if (sp_buf_failed(&subject)) {
+        sp_buf_release(&subject);
+        sp_error_set(&error, SP_LIMIT, "erase", "this is too much for one request");
+        sp_error_todo(&error, "%s", "give fewer UIDs at a time, or a shorter reason");
         return sp_fail(&error);
     }
-    who_am_i(who, sizeof who);
-    json_t *parameters =
-        json_pack("{s:s*,s:s*,s:s*,s:o*,s:s,s:s*}", "address", address, "removed", removed,
-                  "mailbox", mailbox, "uids", uids, "who", who, "why", why);
-    if (!parameters) {
-        sp_error_set(&error, SP_INVALID, whom, "what is said must be UTF-8");
-        return sp_fail(&error);
-    }
-    if (sp_operation_run(&call->config, "mail.erase", parameters, &facts, &error))
-        return sp_fail(&error);
-    if (call->json)
-        sp_print_json(facts);
-    else
-        printf("%s: held no longer; %" JSON_INTEGER_FORMAT " messages were still there\n", whom,
-               number(facts, "expunged"));
-    json_decref(facts);
-    return SP_EXIT_OK;
+    int code = sp_guard_ask(call, "erase", (const char *)sp_buf_slice(&subject).ptr, confirm);
+    sp_buf_release(&subject);
+    return code;
 }

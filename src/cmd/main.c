@@ -288,7 +288,8 @@ static const struct sp_verb verbs[] = {
         .details = "For what the law wants erased. It takes what has been expunged, and with "
                    "--uid also what has not. A record of\nit stays in the log: who, when, why, "
                    "and of what. The segments that still have it are written anew at once;\n"
-                   "the files that these replace wait for the guard.",
+                   "the files that these replace wait for the guard. It passes the guard itself: "
+                   "`sternpost guard`.",
         .facts = true,
         .options = {{"account", "ADDRESS", "whose"},
                     {"mailbox", "NAME", "only what was in this mailbox"},

@@ -244,7 +244,6 @@ static const struct {
     {"guard.request", sp_operation_guard_request},
     {"guard.tell", sp_operation_guard_tell},
     {"guard.undo", sp_operation_guard_undo},
-    {"mail.erase", sp_operation_erase},
     {"mail.undelete", sp_operation_undelete},
     {"unit.add", unit_add},
     {"unit.show", sp_operation_unit_show},

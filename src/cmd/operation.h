@@ -17,7 +17,6 @@
  *     guard.policy.end operation            -> {}
  *     guard.tell       subject, id, text    -> {}: a unit was initialised
  *     mail.undelete    address, since, mailbox     -> {messages, passed_over, gone, mailboxes}
- *     mail.erase       address | removed, mailbox, uids, who, why -> {expunged}
  *     volume.compact                        -> {}; volume.compaction tells how far it is
  *     volume.compaction                     -> {running, ..., retired_segments, retired_bytes}
  *     unit.add         name, init           -> as in volume.status

@@ -25,8 +25,7 @@ void sp_status_volume_json(json_t *volume, const struct sp_volume_status *status
 json_t *sp_status_unit(const struct sp_config *config, const struct sp_volume_unit_status *unit);
 
 /* operation_space.c */
-sp_operation_function sp_operation_compact, sp_operation_compaction, sp_operation_undelete,
-    sp_operation_erase;
+sp_operation_function sp_operation_compact, sp_operation_compaction, sp_operation_undelete;
 
 /* A parameter that must be there; borrowed. SP_INVALID. */
 enum sp_status sp_operation_text(const json_t *parameters, const char *name, const char **ret_text,

@@ -146,6 +146,7 @@ static void carry_out(struct sp_guard *g, const struct sp_guard_copy *request)
     struct sp_buf text;
     enum sp_status status = SP_OK;
     snprintf(subject.name, sizeof subject.name, "%s", request->subject);
+    snprintf(subject.who, sizeof subject.who, "%s", request->who);
     sp_buf_init(&text, SP_GUARD_TEXT_MAX);
     pthread_mutex_lock(&g->prove_lock);
     if (!kind)

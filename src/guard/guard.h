@@ -42,10 +42,16 @@ enum sp_guard_operation {
     SP_GUARD_UNIT_INIT = 3, /* only told of: it is asked and done where no volume may be open */
     SP_GUARD_ACCOUNT_REMOVE = 4,
     SP_GUARD_SEGMENTS_DELETE = 5, /* a policy */
-    SP_GUARD_ERASE = 6,           /* has no row yet */
+    SP_GUARD_ERASE = 6,           /* of an sp_guard_erasure_text */
     SP_GUARD_UNPROTECT = 7,       /* of an account, or of SP_GUARD_ALL_ACCOUNTS */
 };
-#define SP_GUARD_ALL_ACCOUNTS "all accounts"
+#define SP_GUARD_ALL_ACCOUNTS  "all accounts"
+#define SP_GUARD_SUBJECT_BYTES 1024U /* a subject with its terminating zero */
+
+/* The subject of SP_GUARD_ERASE is a text: the address, or "removed:" and the UUID of an account
+ * that was removed; then, each if there is one, ";MAILBOX=" a name, ";UID=" ascending UIDs of it as
+ * in "3:9,12", ";WHY=" the reason. Octets of address, name and reason other than letters, digits
+ * and .@_+-:/ are written %XX. */
 
 struct sp_guard;
 struct sp_guard_who {
@@ -90,7 +96,7 @@ struct sp_guard_check {
     enum sp_status status; /* of one that has ended: SP_OK: it may be requested */
     struct sp_error error;
     uint8_t operation;
-    char subject[320];
+    char subject[SP_GUARD_SUBJECT_BYTES];
     char confirm[320];             /* what must be typed */
     char facts[SP_GUARD_TEXT_MAX]; /* lines for people: what it does, what was proven or is missing
                                     */

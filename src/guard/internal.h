@@ -4,6 +4,7 @@
  *   request.c    records in the log: request, approve, undo, policies, list
  *   check.c      checks in the background
  *   operation.c  the table of operations
+ *   erasure.c    one of them: what a request to erase says
  *   retired.c    deleting what compaction has replaced
  */
 #ifndef SP_GUARD_INTERNAL_H
@@ -20,9 +21,10 @@
 
 /* What a request is about. */
 struct sp_guard_subject {
-    char name[256];
+    char name[SP_GUARD_SUBJECT_BYTES];
     struct sp_uuid id; /* nil: it has none */
     char confirm[320];
+    char who[64]; /* asked for it; "" while it is being checked */
 };
 
 struct sp_guard_kind {
@@ -43,6 +45,15 @@ struct sp_guard_kind {
 };
 /* NULL: there is no such. */
 const struct sp_guard_kind *sp_guard_kind_of(unsigned operation);
+
+/* erasure.c */
+enum sp_status sp_guard_find_erasure(struct sp_guard *g, const char *text,
+                                     struct sp_guard_subject *ret,
+                                     struct sp_error *error) SP_MUST_USE;
+enum sp_status sp_guard_check_erasure(struct sp_guard *g, const struct sp_guard_subject *subject,
+                                      struct sp_buf *facts, struct sp_error *error) SP_MUST_USE;
+enum sp_status sp_guard_erase(struct sp_guard *g, const struct sp_guard_subject *subject,
+                              struct sp_buf *text, struct sp_error *error) SP_MUST_USE;
 
 /* How long a pending request has waited, of the time that this process has run. */
 struct sp_guard_waiting {
@@ -87,7 +98,7 @@ enum sp_status sp_guard_write(struct sp_guard *g, const struct sp_guard_record *
 struct sp_guard_copy {
     struct sp_uuid id;
     struct sp_guard_row row;
-    char subject[256], who[64];
+    char subject[SP_GUARD_SUBJECT_BYTES], who[64];
 };
 /* Every pending request. */
 enum sp_status sp_guard_pending(struct sp_guard *g, struct sp_guard_copy *ret_list, uint32_t max,

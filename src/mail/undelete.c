@@ -401,8 +401,19 @@ static enum sp_status expunge(struct sp_plan *plan, struct erasing *e, uint32_t 
         status = sp_plan_next_modseq(plan, &e->erasure->account, &modseq);
     if (status == SP_OK)
         status = sp_plan_emit_expunge(plan, &mailbox, modseq, uids);
-    for (uint32_t i = 0; i < uids.count; i++)
-        e->expunged += uids.ptr[i].last - uids.ptr[i].first + 1;
+    return status;
+}
+
+static enum sp_status look(struct sp_plan *plan, void *context)
+{
+    struct erasing *e = context;
+    e->mailboxes_count = 0;
+    e->expunged = 0;
+    memset(e->present, 0, sizeof e->present);
+    enum sp_status status = prepare(plan, e);
+    for (uint32_t i = 0; i < e->mailboxes_count && status == SP_OK; i++)
+        for (uint32_t k = 0; k < e->present[i].count; k++)
+            e->expunged += e->present[i].ptr[k].last - e->present[i].ptr[k].first + 1;
     return status;
 }
 
@@ -410,10 +421,7 @@ static enum sp_status erase(struct sp_plan *plan, void *context)
 {
     struct erasing *e = context;
     struct sp_buf *buf;
-    e->mailboxes_count = 0;
-    e->expunged = 0;
-    memset(e->present, 0, sizeof e->present);
-    enum sp_status status = prepare(plan, e);
+    enum sp_status status = look(plan, e);
     for (uint32_t i = 0; i < e->mailboxes_count && status == SP_OK; i++) {
         if (e->present[i].count)
             status = expunge(plan, e, e->mailboxes[i], e->present[i]);
@@ -425,17 +433,33 @@ static enum sp_status erase(struct sp_plan *plan, void *context)
     return status;
 }
 
+static enum sp_status run(struct sp_volume *volume, struct erasing *e,
+                          enum sp_status (*plan)(struct sp_plan *, void *), struct sp_error *error)
+{
+    enum sp_status status = sp_volume_commit(volume, plan, e, error);
+    if (status == SP_NOT_FOUND)
+        sp_error_set(error, status, "erase", "%s",
+                     e->erasure->mailbox.len ? "there is no such mailbox, nor is mail held of one"
+                                             : "there is no such account");
+    if (status == SP_EXISTS)
+        sp_error_set(error, status, "erase", "this account has not been removed");
+    return status;
+}
+
+enum sp_status sp_mail_erase_look(struct sp_volume *volume, const struct sp_erasure *erasure,
+                                  uint64_t *ret_present, struct sp_error *error)
+{
+    struct erasing e = {.erasure = erasure};
+    enum sp_status status = run(volume, &e, look, error);
+    *ret_present = e.expunged;
+    return status;
+}
+
 enum sp_status sp_mail_erase(struct sp_volume *volume, const struct sp_erasure *erasure,
                              uint64_t *ret_expunged, struct sp_error *error)
 {
     struct erasing e = {.erasure = erasure};
-    enum sp_status status = sp_volume_commit(volume, erase, &e, error);
-    if (status == SP_NOT_FOUND)
-        sp_error_set(error, status, "erase", "%s",
-                     erasure->mailbox.len ? "there is no such mailbox, nor is mail held of one"
-                                          : "there is no such account");
-    if (status == SP_EXISTS)
-        sp_error_set(error, status, "erase", "this account has not been removed");
+    enum sp_status status = run(volume, &e, erase, error);
     if (status)
         return status;
     *ret_expunged = e.expunged;

@@ -35,6 +35,11 @@ struct sp_erasure {
                                  everything that has been expunged */
     struct sp_slice who, why;
 };
+/* What an erasure would expunge, that is, messages with its UIDs that are still there. Errors as
+ * below.
+ */
+enum sp_status sp_mail_erase_look(struct sp_volume *volume, const struct sp_erasure *erasure,
+                                  uint64_t *ret_present, struct sp_error *error) SP_MUST_USE;
 /* ret_expunged: messages that were still there. Asks for a compaction. SP_NOT_FOUND: no such
  * account or mailbox; SP_EXISTS: the account has not been removed. */
 enum sp_status sp_mail_erase(struct sp_volume *volume, const struct sp_erasure *erasure,
