@@ -138,19 +138,26 @@ void sp_imap_run_store(struct sp_imap *s)
 
 /* ---- EXPUNGE ---- */
 
+/* Tells of it and ends. With QRESYNC the response says up to where the client knows all (RFC 7162,
+ * 3.2.7; RFC 6851, 4.4), once what others did meanwhile has been told as well. */
+static void expunged(struct sp_imap *s, struct sp_uid_ranges uids)
+{
+    if (!sp_imap_expunged(s, uids))
+        return;
+    if (s->qresync && uids.count) {
+        s->highest_due = true;
+        s->selected->news = true;
+    }
+    sp_imap_finish_ok(s);
+}
+
 static void on_expunge(struct sp_imap *s, const struct sp_reply *reply)
 {
     if (reply->status != SP_OK) {
         sp_imap_refuse_selected(s, reply);
         return;
     }
-    if (!sp_imap_expunged(s, reply->ranges))
-        return;
-    if (s->qresync && reply->ranges.count) {
-        s->highest_due = true; /* RFC 7162, 3.2.7 */
-        s->selected->news = true;
-    }
-    sp_imap_finish_ok(s);
+    expunged(s, reply->ranges);
 }
 
 void sp_imap_run_expunge(struct sp_imap *s)
@@ -192,8 +199,7 @@ static void moved(struct sp_imap *s, const struct sp_reply *reply)
         add_copyuid(&s->out, reply);
         sp_buf_add(&s->out, SP_S(" Moved\r\n"));
     }
-    if (sp_imap_expunged(s, reply->ranges))
-        sp_imap_finish_ok(s);
+    expunged(s, reply->ranges);
 }
 
 static void on_copy(struct sp_imap *s, const struct sp_reply *reply)

@@ -149,9 +149,9 @@ static const struct conversation vanishing[] = {
              "C: e CLOSE\nS: e OK [HIGHESTMODSEQ 5] CLOSE completed\n"
              "C: c SELECT inbox (QRESYNC (1001 5))\n" STATE(
                  "2", "1", "6") "S: * VANISHED (EARLIER) 3\n" SELECTED LOGOUT},
-    {"6851 MOVE",
+    {"6851, 4.4 MOVE",
      QSELECT "C: d UID MOVE 4 Work\nS: * OK [COPYUID 1004 4 1] Moved\nS: * VANISHED 4\n"
-             "S: d OK UID MOVE completed\n" LOGOUT},
+             "S: d OK [HIGHESTMODSEQ 6] UID MOVE completed\n" LOGOUT},
 };
 
 static const struct conversation fetching[] = {
