@@ -1,6 +1,9 @@
 """IMAP's extensions about messages, as a client sees them."""
+import base64
 import datetime
 import imaplib
+import quopri
+import random
 import re
 import subprocess
 import uuid
@@ -96,3 +99,85 @@ def test_ids_survive_recovery(new_platform, tmp_path):
             assert ok(imap.status("INBOX", "(MAILBOXID)")) == mailbox
     finally:
         rescued.stop()
+
+
+def literal8(imap, box, data):
+    """APPEND with a literal8 (RFC 3516, 4.4), which imaplib does not know."""
+    tag = imap._new_tag()
+    imap.send(b"%s APPEND %s ~{%d+}\r\n%s\r\n" % (tag, box.encode(), len(data), data))
+    imap.tagged_commands[tag] = None
+    return imap._command_complete("APPEND", tag)
+
+
+def binary(imap, uid, item):
+    """The literal, or literal8, that answers UID FETCH of one item; and the tagged answer's kind."""
+    tag = imap._new_tag()
+    imap.send(b"%s UID FETCH %d (%s)\r\n" % (tag, uid, item.encode()))
+    line, found = imap.readline(), None
+    while not line.startswith(tag):
+        announced = re.search(rb"(~?)\{(\d+)\}\r\n$", line)
+        if announced:
+            found = (announced.group(1) == b"~", imap.read(int(announced.group(2))))
+        line = imap.readline()
+    return found, line.split()[1].decode()
+
+
+def big_part(encoding, size, seed=7):
+    """A message with one part of `size` bytes, and what is in it."""
+    content = random.Random(seed).randbytes(size)
+    if encoding == "quoted-printable":
+        content = re.sub(rb"[\r\n\x00]", b" ", content) + b"."
+        coded = quopri.encodestring(content).replace(b"\n", b"\r\n")
+        content = quopri.decodestring(coded)
+    else:
+        coded = base64.encodebytes(content).replace(b"\n", b"\r\n")
+    head = (f"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\nContent-Type: application/octet-stream\r\n"
+            f"Content-Transfer-Encoding: {encoding}\r\n\r\n").encode()
+    return head + coded + b"\r\n--b--\r\n", content
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
+def test_binary(imap, box, encoding):
+    """RFC 3516, 4.2: long parts come decoded, exact to the byte, in a literal whose size is right."""
+    data, content = big_part(encoding, 700_000)
+    ok(imap.append(box, "", None, data))
+    assert int(one(imap, 1, "BINARY.SIZE[2]")) == len(content)
+    assert binary(imap, 1, "BINARY.PEEK[2]") == ((b"\0" in content, content), "OK")
+    for offset, length in ((0, 10), (65536, 65536), (65535, 200_000), (len(content) - 5, 100)):
+        (_, part), kind = binary(imap, 1, f"BINARY.PEEK[2]<{offset}.{length}>")
+        assert (part, kind) == (content[offset:offset + length], "OK")
+    assert b"Seen" not in ok(imap.fetch("1", "FLAGS"))[0]
+    assert binary(imap, 1, "BINARY[1]") == ((False, b"text"), "OK")
+    assert b"Seen" in ok(imap.fetch("1", "FLAGS"))[0]
+
+
+def test_binary_outlives_an_expunge(shared_platform, imap, box):
+    """A literal that was promised is sent to its end, also when another session expunges the message."""
+    data, content = big_part("base64", 3_000_000)
+    ok(imap.append(box, "", None, data))
+    tag = imap._new_tag()
+    imap.send(b"%s UID FETCH 1 BINARY.PEEK[2]\r\n" % tag)
+    assert re.search(rb"~\{%d\}\r\n$" % len(content), imap.readline())
+    with shared_platform.imap("user@example.org", select=box) as other:
+        ok(other.store("1", "+FLAGS", r"(\Deleted)"))
+        ok(other.expunge())
+    assert imap.read(len(content)) == content
+    assert imap.readline() == b")\r\n"
+    assert imap.readline() == b"* 1 EXPUNGE\r\n"
+    assert b"OK" in imap.readline()
+
+
+def test_literal8(imap, box):
+    """RFC 3516, 4.4: a message with NULs is stored as it is; BINARY shows it, BODY has 0x80 for them."""
+    data = b"Content-Transfer-Encoding: binary\r\nContent-Type: application/octet-stream\r\n\r\n" + bytes(range(256)) * 2000
+    ok(literal8(imap, box, data))
+    assert binary(imap, 1, "BINARY.PEEK[]") == ((True, data), "OK")
+    assert binary(imap, 1, "BINARY.PEEK[1]") == ((True, data[data.index(b"\r\n\r\n") + 4:]), "OK")
+    assert binary(imap, 1, "BODY.PEEK[]") == ((False, data.replace(b"\0", b"\x80")), "OK")
+
+
+def test_unknown_encoding(imap, box):
+    """RFC 3516, 4.3."""
+    ok(imap.append(box, "", None, b"Content-Transfer-Encoding: x-unknown\r\n\r\nabc\r\n"))
+    kind, answer = imap.uid("FETCH", "1", "(BINARY.PEEK[1])")
+    assert kind == "NO" and answer[0].startswith(b"[UNKNOWN-CTE]")

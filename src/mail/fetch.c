@@ -1,5 +1,5 @@
 /* FETCH: rows from a short snapshot, then the sections' bytes, read after it has ended. */
-#include "mail/body_read.h"
+#include "mail/decoded.h"
 #include "mail/derive.h"
 #include "mail/mailbox.h"
 #include "mail/rest.h"
@@ -8,11 +8,15 @@
 #define ROW_COST      16U   /* what a row counts towards SP_FETCH_REPLY_BYTES besides its texts */
 #define FIELDS_COST   1024U /* what HEADER.FIELDS is taken to yield before it is known */
 #define SCRATCH_BYTES (16U << 20)
+#define DECODED_PER_COST                                                                           \
+    16U /* bytes that are decoded cost so much less than bytes in the reply                        \
+         */
 
 /* Where a section lies in the message; of fields: the header they are in. */
 struct place {
     enum sp_status status;
     uint64_t offset, bytes;
+    enum sp_mime_encoding encoding; /* BINARY */
 };
 
 struct fetch {
@@ -25,12 +29,18 @@ struct fetch {
     uint32_t count, rows_capacity, bodies_capacity;
     uint64_t cost;
     bool more;
-    struct sp_arena scratch; /* for reading one message's record */
+    struct sp_decoded decoded; /* BINARY: of the part at hand */
+    struct sp_arena scratch;   /* for reading one message's record */
 };
 
 static bool is_fields(const struct sp_section *section)
 {
     return section->kind == SP_SECTION_FIELDS || section->kind == SP_SECTION_FIELDS_NOT;
+}
+
+static bool is_decoded(const struct sp_section *section)
+{
+    return section->kind == SP_SECTION_BINARY || section->kind == SP_SECTION_BINARY_SIZE;
 }
 
 /* ---- Within the snapshot ---- */
@@ -45,15 +55,17 @@ static enum sp_status find_place(const struct sp_message *message, const struct 
                                                  [SP_SECTION_FIELDS_NOT] = SP_MIME_SECTION_HEADER,
                                                  [SP_SECTION_TEXT] = SP_MIME_SECTION_TEXT,
                                                  [SP_SECTION_MIME] = SP_MIME_SECTION_MIME,
+                                                 [SP_SECTION_BINARY] = SP_MIME_SECTION_ALL,
+                                                 [SP_SECTION_BINARY_SIZE] = SP_MIME_SECTION_ALL,
                                                  [SP_SECTION_THREAD_ID] = SP_MIME_SECTION_HEADER};
-    *ret = (struct place){SP_OK, 0, message->header_bytes};
+    *ret = (struct place){SP_OK, 0, message->header_bytes, SP_MIME_ENCODING_NONE};
     if (section->path_len == 0 && section->kind != SP_SECTION_MIME) {
         /* Of the message itself: no need to look at the part table. */
-        if (section->kind == SP_SECTION_ALL)
+        if (section->kind == SP_SECTION_ALL || is_decoded(section))
             ret->bytes = message->size;
         else if (section->kind == SP_SECTION_TEXT)
-            *ret =
-                (struct place){SP_OK, message->header_bytes, message->size - message->header_bytes};
+            *ret = (struct place){SP_OK, message->header_bytes,
+                                  message->size - message->header_bytes, SP_MIME_ENCODING_NONE};
         return SP_OK;
     }
     if (!parts->parts) {
@@ -63,6 +75,14 @@ static enum sp_status find_place(const struct sp_message *message, const struct 
     }
     ret->status = sp_mime_section_range(parts, section->path, section->path_len,
                                         kinds[section->kind], &ret->offset, &ret->bytes);
+    if (ret->status == SP_OK && is_decoded(section)) {
+        const struct sp_mime_part *part =
+            sp_mime_section_part(parts, section->path, section->path_len);
+        if (part && part->kind == SP_MIME_LEAF)
+            ret->encoding = sp_mime_encoding_of(part->encoding);
+        if (ret->encoding == SP_MIME_ENCODING_UNKNOWN)
+            ret->status = SP_UNSUPPORTED;
+    }
     return SP_OK;
 }
 
@@ -210,7 +230,7 @@ static enum sp_status note_gone(struct fetch *fetch)
     if (!fetch->rows || !fetch->bodies || !places)
         return SP_NO_MEMORY;
     for (uint32_t i = 0; i < sections; i++)
-        places[i] = (struct place){SP_OK, rest.offset, rest.bytes};
+        places[i] = (struct place){SP_OK, rest.offset, rest.bytes, rest.decoding.decoder.encoding};
     fetch->rows[0] = (struct sp_row){.uid = uid};
     fetch->bodies[0] = (struct fetch_body){rest.item, places};
     fetch->count = 1;
@@ -239,13 +259,80 @@ static bool note_rest(struct fetch *fetch, uint32_t uid, const struct fetch_body
                       const struct place *place, struct sp_fetch_section *ret)
 {
     const struct sp_request *request = fetch->op->request;
-    struct sp_rest rest = {place->offset, place->bytes, body->item};
+    struct sp_rest rest = {.offset = place->offset, .bytes = place->bytes, .item = body->item};
     if (ret->bytes.len == ret->size || request->fetch.rest.len)
         return true; /* all of it, or asked for with what was said before */
     ret->rest =
         sp_rest_write(fetch->op->mail, &request->mailbox, uid, &rest, &fetch->op->reply->arena);
     fetch->cost += ret->rest.len;
     return ret->rest.ptr;
+}
+
+/* Where decoding stands for this request: what the session gave back, or the beginning. Pieces
+ * that are asked for together go on from one to the next. */
+static enum sp_status begin_decoding(struct fetch *fetch, struct sp_bytes *bytes, uint32_t uid,
+                                     const struct fetch_body *body, const struct place *place)
+{
+    const struct sp_request *request = fetch->op->request;
+    struct sp_decoded *decoded = &fetch->decoded;
+    if (request->fetch.rest.len && decoded->item)
+        return SP_OK;
+    *decoded = (struct sp_decoded){.op = fetch->op,
+                                   .bytes = bytes,
+                                   .item = &body->item,
+                                   .offset = place->offset,
+                                   .part_bytes = place->bytes};
+    decoded->at =
+        (struct sp_decoding){.decoder = {.encoding = place->encoding}, .size = UINT64_MAX};
+    if (!request->fetch.rest.len)
+        return SP_OK;
+    struct sp_rest *rest = sp_arena_alloc(&fetch->op->arena, sizeof *rest);
+    if (!rest)
+        return SP_NO_MEMORY;
+    enum sp_status status = sp_rest_read(fetch->op->mail, &request->mailbox, uid,
+                                         request->fetch.rest, &fetch->op->arena, rest);
+    if (status)
+        return status;
+    decoded->item = &rest->item;
+    decoded->offset = rest->offset;
+    decoded->part_bytes = rest->bytes;
+    decoded->at = rest->decoding;
+    return SP_OK;
+}
+
+/* A part without its transfer encoding, or the size of that. */
+static enum sp_status fill_decoded(struct fetch *fetch, struct sp_bytes *bytes, uint32_t uid,
+                                   const struct fetch_body *body, uint32_t index,
+                                   struct sp_fetch_section *ret)
+{
+    const struct sp_section *section = &fetch->op->request->fetch.sections[index];
+    struct sp_arena *arena = &fetch->op->reply->arena;
+    struct sp_decoded *decoded = &fetch->decoded;
+    enum sp_status status = begin_decoding(fetch, bytes, uid, body, &body->places[index]);
+    if (status == SP_OK && decoded->at.size == UINT64_MAX)
+        status = sp_decoded_count(decoded, &ret->nul);
+    if (status)
+        return status;
+    ret->size = wanted_bytes(section, decoded->at.size);
+    size_t len = ret->size < SP_SECTION_PIECE_MAX ? (size_t)ret->size : SP_SECTION_PIECE_MAX, got;
+    if (section->kind == SP_SECTION_BINARY && len) {
+        uint8_t *room = sp_arena_alloc(arena, len);
+        if (!room)
+            return SP_NO_MEMORY;
+        status = sp_decoded_read(decoded, section->offset, (struct sp_slice_mut){room, len}, &got);
+        if (status)
+            return status;
+        sp_assert(got == len);
+        ret->bytes = sp_slice(room, len);
+        struct sp_rest rest = {decoded->offset, decoded->part_bytes, *decoded->item, decoded->at};
+        ret->rest = sp_rest_write(fetch->op->mail, &fetch->op->request->mailbox, uid, &rest, arena);
+        if (!ret->rest.ptr)
+            return SP_NO_MEMORY;
+    }
+    /* What it costs is above all what was decoded, to be counted and to get there. */
+    fetch->cost += ret->bytes.len + ret->rest.len + decoded->work / DECODED_PER_COST;
+    decoded->work = 0;
+    return SP_OK;
 }
 
 static enum sp_status fill_thread_id(struct fetch *fetch, struct sp_bytes *bytes,
@@ -270,8 +357,9 @@ static enum sp_status fill_section(struct fetch *fetch, struct sp_bytes *bytes, 
     struct sp_slice found = {NULL, 0};
     uint64_t size = 0;
     enum sp_status status = place->status;
-    if (status == SP_OK && section->kind == SP_SECTION_THREAD_ID) {
-        status = fill_thread_id(fetch, bytes, &body->item, ret);
+    if (status == SP_OK && (section->kind == SP_SECTION_THREAD_ID || is_decoded(section))) {
+        status = is_decoded(section) ? fill_decoded(fetch, bytes, uid, body, index, ret)
+                                     : fill_thread_id(fetch, bytes, &body->item, ret);
         if (status == SP_NO_MEMORY)
             return status;
         ret->status = status == SP_OK || status == SP_NOT_FOUND ? status : SP_UNAVAILABLE;
@@ -298,7 +386,9 @@ static enum sp_status fill_section(struct fetch *fetch, struct sp_bytes *bytes, 
         fetch->cost += found.len;
     }
     /* What a message's bytes fail with is this section's matter: the other items are served. */
-    ret->status = status == SP_OK || status == SP_NOT_FOUND ? status : SP_UNAVAILABLE;
+    ret->status = status == SP_OK || status == SP_NOT_FOUND || status == SP_UNSUPPORTED
+                      ? status
+                      : SP_UNAVAILABLE;
     return SP_OK;
 }
 

@@ -191,6 +191,10 @@ enum sp_section_kind {
     SP_SECTION_TEXT,
     SP_SECTION_MIME,
     /* What is worked out of the message's bytes; without offset and length. */
+    SP_SECTION_BINARY, /* a part, its transfer encoding undone (RFC 3516), with offset and length
+                          in what comes out; SP_UNSUPPORTED: the encoding is not known. The
+                          message itself, multiparts and enclosed messages have none */
+    SP_SECTION_BINARY_SIZE, /* how long that is: its size alone */
     SP_SECTION_THREAD_ID, /* SP_OBJECT_ID_BYTES (RFC 8474); SP_NOT_FOUND: nothing names a thread */
     SP_SECTION_KINDS,
 };
@@ -211,7 +215,9 @@ struct sp_fetch_section {
     struct sp_slice bytes; /* the first of them, at most SP_SECTION_PIECE_MAX; ask for the rest with
                               a larger offset */
     struct sp_slice rest;  /* if there is more: to be given back with that, so that it is found also
-                              when the message has been expunged meanwhile; means nothing else */
+                              when the message has been expunged meanwhile; means nothing else.
+                              The latest one serves best */
+    bool nul;              /* BINARY: there is a NUL among all of them */
 };
 
 struct sp_row {

@@ -5,7 +5,7 @@
 #include <sodium.h>
 
 #define SIGNATURE_BYTES 32U
-#define HEAD_BYTES      52U /* before the bodies */
+#define HEAD_BYTES      96U /* before the bodies */
 #define BODY_BYTES      22U
 #define BODIES_MAX      65536U
 
@@ -33,6 +33,12 @@ struct sp_slice sp_rest_write(const struct sp_mail *mail, const struct sp_mailbo
     sp_buf_add_u64(&buf, rest->bytes);
     sp_buf_add_u64(&buf, rest->item.size);
     sp_buf_add_u32(&buf, rest->item.header_bytes);
+    sp_buf_add_byte(&buf, (uint8_t)rest->decoding.decoder.encoding);
+    sp_buf_add_u32(&buf, rest->decoding.decoder.bits);
+    sp_buf_add_u32(&buf, rest->decoding.decoder.count);
+    sp_buf_add_u64(&buf, rest->decoding.taken);
+    sp_buf_add_u64(&buf, rest->decoding.passed);
+    sp_buf_add_u64(&buf, rest->decoding.size);
     sp_buf_add_u32(&buf, rest->item.bodies_count);
     for (uint32_t i = 0; i < rest->item.bodies_count; i++) {
         const struct sp_body_row *row = &rest->item.bodies[i];
@@ -67,6 +73,12 @@ enum sp_status sp_rest_read(const struct sp_mail *mail, const struct sp_mailbox_
     rest.bytes = sp_cursor_u64(&cursor);
     rest.item.size = sp_cursor_u64(&cursor);
     rest.item.header_bytes = sp_cursor_u32(&cursor);
+    rest.decoding.decoder.encoding = sp_cursor_u8(&cursor);
+    rest.decoding.decoder.bits = sp_cursor_u32(&cursor);
+    rest.decoding.decoder.count = sp_cursor_u32(&cursor);
+    rest.decoding.taken = sp_cursor_u64(&cursor);
+    rest.decoding.passed = sp_cursor_u64(&cursor);
+    rest.decoding.size = sp_cursor_u64(&cursor);
     rest.item.bodies_count = sp_cursor_u32(&cursor);
     if (rest.item.bodies_count > BODIES_MAX)
         return SP_INVALID;

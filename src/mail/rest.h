@@ -10,11 +10,12 @@
 #ifndef SP_MAIL_REST_H
 #define SP_MAIL_REST_H
 
-#include "mail/body_read.h"
+#include "mail/decoded.h"
 
 struct sp_rest {
     uint64_t offset, bytes; /* of the whole section in the message; of fields: of the header */
     struct sp_item item;
+    struct sp_decoding decoding; /* of a part that is decoded: where that stands */
 };
 
 /* Into arena; ptr NULL: no memory. */

@@ -133,6 +133,11 @@ enum sp_status sp_mime_section_range(const struct sp_mime_message *message, cons
                                      size_t path_len, enum sp_mime_section section,
                                      uint64_t *ret_offset, uint64_t *ret_bytes) SP_MUST_USE;
 
+/* The part that SP_MIME_SECTION_ALL of a path is the content of; NULL: no such part, or the message
+ * itself, which is none. */
+const struct sp_mime_part *sp_mime_section_part(const struct sp_mime_message *message,
+                                                const uint32_t *path, size_t path_len);
+
 /* ---- Header fields ---- */
 
 struct sp_mime_field {
@@ -171,6 +176,28 @@ void sp_mime_decode_header(struct sp_slice body, struct sp_buf *buf);
  * its charset to UTF-8. Unknown ones pass through. */
 void sp_mime_decode_text(struct sp_slice content, struct sp_slice encoding, struct sp_slice charset,
                          struct sp_buf *buf);
+/* Transfer encodings, undone piece by piece (RFC 2045, 6). The state is four small numbers, so that
+ * decoding can stop anywhere, be written down, and go on later. */
+enum sp_mime_encoding {
+    SP_MIME_ENCODING_NONE, /* 7bit, 8bit, binary, or unstated */
+    SP_MIME_ENCODING_BASE64,
+    SP_MIME_ENCODING_QUOTED_PRINTABLE,
+    SP_MIME_ENCODING_UNKNOWN,
+};
+enum sp_mime_encoding sp_mime_encoding_of(struct sp_slice name);
+struct sp_mime_decoder {
+    enum sp_mime_encoding encoding;
+    uint32_t bits;  /* base64: not written yet */
+    uint32_t count; /* ... how many; quoted-printable: 1 within blanks that stay */
+};
+#define SP_MIME_DECODE_AHEAD 1024U /* a decoder with so much input and room goes on */
+/* Decodes what it can of `in` to `out`; returns how much it has taken: what it has not is to be
+ * given again, with what follows. last: nothing follows. However the input is cut, the result is
+ * the same, and that of sp_mime_decode_text but for blanks by the thousand at the end of a line,
+ * which stay. Unknown encodings pass through. */
+size_t sp_mime_decode(struct sp_mime_decoder *decoder, struct sp_slice in, bool last,
+                      struct sp_slice_mut out, size_t *ret_len);
+
 /* i;unicode-casemap (RFC 5051), near enough for matching: full case folding and NFKC by ICU. UTF-8
  * in and out. */
 void sp_mime_fold(struct sp_slice utf8, struct sp_buf *buf);

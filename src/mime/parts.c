@@ -149,9 +149,8 @@ static uint32_t find_child(const struct sp_mime_message *message, uint32_t paren
 /* A path names a message (part 0; what a message/rfc822 part encloses) or a body part. The message
  * that is no multipart is its own body part 1: the same struct sp_mime_part, seen as the one or the
  * other. */
-enum sp_status sp_mime_section_range(const struct sp_mime_message *message, const uint32_t *path,
-                                     size_t path_len, enum sp_mime_section section,
-                                     uint64_t *ret_offset, uint64_t *ret_bytes)
+static enum sp_status find_section(const struct sp_mime_message *message, const uint32_t *path,
+                                   size_t path_len, uint32_t *ret_at, bool *ret_is_message)
 {
     const struct sp_mime_part *parts = message->parts;
     uint32_t at = 0;
@@ -174,8 +173,31 @@ enum sp_status sp_mime_section_range(const struct sp_mime_message *message, cons
         }
         is_message = false;
     }
+    *ret_at = at;
+    *ret_is_message = is_message;
+    return SP_OK;
+}
 
-    const struct sp_mime_part *part = &parts[at];
+const struct sp_mime_part *sp_mime_section_part(const struct sp_mime_message *message,
+                                                const uint32_t *path, size_t path_len)
+{
+    uint32_t at;
+    bool is_message;
+    if (find_section(message, path, path_len, &at, &is_message) || is_message)
+        return NULL;
+    return &message->parts[at];
+}
+
+enum sp_status sp_mime_section_range(const struct sp_mime_message *message, const uint32_t *path,
+                                     size_t path_len, enum sp_mime_section section,
+                                     uint64_t *ret_offset, uint64_t *ret_bytes)
+{
+    uint32_t at;
+    bool is_message;
+    enum sp_status status = find_section(message, path, path_len, &at, &is_message);
+    if (status)
+        return status;
+    const struct sp_mime_part *part = &message->parts[at];
     uint64_t offset = part->body_offset, bytes = part->body_bytes;
     switch (section) {
     case SP_MIME_SECTION_ALL:

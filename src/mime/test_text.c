@@ -439,14 +439,96 @@ static void test_is_utf8(void **state)
     }
 }
 
+/* Decodes in pieces of at most `in` bytes with room for `out`; what is not taken is given again. */
+static void decode_in_pieces(struct sp_slice content, const char *encoding, size_t in, size_t out,
+                             struct sp_buf *buf)
+{
+    struct sp_mime_decoder decoder = {sp_mime_encoding_of(sp_slice_str(encoding)), 0, 0};
+    uint8_t room[64];
+    size_t at = 0, given = 0;
+    while (at < content.len) {
+        size_t len, end = at + given + in < content.len ? at + given + in : content.len;
+        size_t n = sp_mime_decode(&decoder, sp_slice_sub(content, at, end), end == content.len,
+                                  (struct sp_slice_mut){room, out}, &len);
+        sp_buf_add(buf, sp_slice(room, len));
+        at += n;
+        given = n ? 0 : given + in; /* it wants to see more */
+        assert_true(n || len || end < content.len);
+    }
+}
+
+/* RFC 2045, 6: however the content is cut, what comes out is the same. */
+static void test_decoder(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *encoding, *content, *decoded;
+    } cases[] = {
+        {"base64", "YWJj\r\nZGVm\r\n", "abcdef"},
+        {" BASE64 ", "YQ==YmM=\r\n!ZGVm", "abcdef"},
+        {"base64", "Y", ""},
+        {"quoted-printable", "a=3Db=3dc", "a=b=c"},
+        {"quoted-printable", "soft=\r\n line= \t\r\n end=", "soft line end"},
+        {"quoted-printable", "blanks \t \r\nin  line\r\nat end  ", "blanks\r\nin  line\r\nat end"},
+        {"quoted-printable", "bare\nlf =\nx=\r", "bare\nlf x=\r"},
+        {"quoted-printable", "=zz=4=", "=zz=4"},
+        {"quoted-printable", "\r \rx", "\r \rx"},
+        {"8bit", "as=3D it is ", "as=3D it is "},
+        {"x-unknown", "as it is", "as it is"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (size_t in = 1; in < 12; in++) {
+            for (size_t out = 1; out < 12; out++) {
+                struct sp_buf buf;
+                sp_buf_init(&buf, 1000);
+                decode_in_pieces(sp_slice_str(cases[i].content), cases[i].encoding, in, out, &buf);
+                check_text(&buf, sp_slice_str(cases[i].decoded));
+                sp_buf_release(&buf);
+            }
+        }
+    }
+}
+
+/* Blanks beyond reason stay, wherever it is that they are cut: no look ahead goes further. */
+static void test_decoder_of_blanks(void **state)
+{
+    (void)state;
+    struct sp_buf content, expected;
+    sp_buf_init(&content, 10000);
+    sp_buf_init(&expected, 10000);
+    sp_buf_add_str(&content, "a");
+    for (int i = 0; i < 1001; i++)
+        sp_buf_add_byte(&content, i % 2 ? ' ' : '\t');
+    sp_buf_add(&expected, sp_buf_slice(&content));
+    sp_buf_add_str(&content, "\r\nb");
+    sp_buf_add_str(&expected, "\r\nb");
+    for (int i = 0; i < 1000; i++)
+        sp_buf_add_byte(&content, ' ');
+    sp_buf_add_str(&content, "\r\n=");
+    sp_buf_add_str(&expected, "\r\n");
+    static const size_t sizes[] = {1, 7, 64, 1000, 1024, 5000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (size_t out = 1; out <= 64; out += 21) {
+            struct sp_buf buf;
+            sp_buf_init(&buf, 10000);
+            decode_in_pieces(sp_buf_slice(&content), "quoted-printable", sizes[i], out, &buf);
+            assert_true(sp_slice_eq(sp_buf_slice(&buf), sp_buf_slice(&expected)));
+            sp_buf_release(&buf);
+        }
+    }
+    sp_buf_release(&content);
+    sp_buf_release(&expected);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decode_text),    cmocka_unit_test(test_long_text),
-        cmocka_unit_test(test_full_buffer),    cmocka_unit_test(test_fold),
-        cmocka_unit_test(test_base_subject),   cmocka_unit_test(test_utf7),
-        cmocka_unit_test(test_malformed_utf7), cmocka_unit_test(test_utf7_characters),
-        cmocka_unit_test(test_is_utf8),
+        cmocka_unit_test(test_decode_text),       cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_full_buffer),       cmocka_unit_test(test_fold),
+        cmocka_unit_test(test_base_subject),      cmocka_unit_test(test_utf7),
+        cmocka_unit_test(test_malformed_utf7),    cmocka_unit_test(test_utf7_characters),
+        cmocka_unit_test(test_is_utf8),           cmocka_unit_test(test_decoder),
+        cmocka_unit_test(test_decoder_of_blanks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

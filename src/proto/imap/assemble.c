@@ -21,7 +21,10 @@ bool sp_imap_line_announces(struct sp_slice line, size_t *ret_start, uint64_t *r
     if (start == 0 || line.ptr[start - 1] != '{' ||
         sp_slice_u64(sp_slice_sub(line, start, end), INT64_MAX, ret_bytes) != SP_OK)
         return false;
-    *ret_start = start - 1;
+    start--;
+    if (start > 1 && line.ptr[start - 1] == '~' && line.ptr[start - 2] == ' ')
+        start--; /* a literal8; an argument cannot begin so */
+    *ret_start = start;
     *ret_waits = waits;
     return true;
 }
@@ -52,6 +55,7 @@ enum sp_imap_assembly sp_imap_assemble(struct sp_imap_assembler *assembler, stru
         }
         if (limits->append && sp_imap_is_append_text(sp_slice_sub(input, 0, start))) {
             extent.text = sp_slice_sub(input, 0, start);
+            extent.binary = input.ptr[start] == '~';
             *ret_extent = extent;
             return SP_IMAP_MESSAGE;
         }

@@ -35,6 +35,7 @@ struct sp_imap_extent {
                              announcement; TOO_LONG: its beginning */
     size_t bytes;         /* of input, last line end included */
     uint64_t literal;     /* MESSAGE: its size */
+    bool binary;          /* MESSAGE: it is a literal8 */
     bool waits; /* MESSAGE, TOO_LONG at a literal: the client waits for a continuation request */
 };
 
@@ -44,8 +45,8 @@ enum sp_imap_assembly sp_imap_assemble(struct sp_imap_assembler *assembler, stru
                                        const struct sp_imap_limits *limits,
                                        struct sp_imap_extent *ret_extent);
 
-/* Whether a line ends in a literal's announcement, `{12}` or `{12+}`. On true, *ret_start is where
- * it begins. */
+/* Whether a line ends in a literal's announcement, `{12}` or `{12+}`, or that of a literal8 (RFC
+ * 3516), `~{12}`. On true, *ret_start is where it begins. */
 bool sp_imap_line_announces(struct sp_slice line, size_t *ret_start, uint64_t *ret_bytes,
                             bool *ret_waits);
 

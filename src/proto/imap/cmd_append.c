@@ -23,6 +23,7 @@ struct sp_imap_append {
     uint32_t count, capacity;
     bool in_literal;
     bool in_utf8;        /* the message stands in UTF8 (...): a parenthesis follows it */
+    bool binary;         /* it is a literal8, and may hold NUL */
     uint64_t left;       /* bytes of the literal that are still to come */
     uint64_t body;       /* of the message that is read: what was put of it; 0: nothing */
     struct sp_buf piece; /* the rest */
@@ -195,7 +196,7 @@ static bool add_message(struct sp_imap *s, const struct sp_append *message)
 
 /* A literal was announced; message is what stood before it, NULL if that was wrong. */
 static void begin_literal(struct sp_imap *s, const struct sp_append *message, uint64_t bytes,
-                          bool waits)
+                          bool binary, bool waits)
 {
     struct sp_imap_append *a = s->append;
     uint64_t max = s->env->message_bytes_max;
@@ -210,6 +211,7 @@ static void begin_literal(struct sp_imap *s, const struct sp_append *message, ui
     else if (!a->swallow && !add_message(s, message))
         wrong(a, "NO [UNAVAILABLE] Out of memory");
     a->in_literal = true;
+    a->binary = binary;
     a->left = bytes;
     if (!a->swallow) {
         if (waits)
@@ -240,14 +242,16 @@ void sp_imap_run_append(struct sp_imap *s, const struct sp_imap_extent *extent)
         a->name = s->command.append.name; /* in the arena */
     a->in_utf8 = p.utf8_message;
     sp_imap_read_on(s, SP_IMAP_APPENDING);
-    begin_literal(s, parsed ? s->command.append.message : NULL, extent->literal, extent->waits);
+    begin_literal(s, parsed ? s->command.append.message : NULL, extent->literal, extent->binary,
+                  extent->waits);
 }
 
-/* The last n bytes of the piece have come: none may be NUL (RFC 3501, 4.3.1 and 9: CHAR8). */
+/* The last n bytes of the piece have come: none may be NUL (RFC 3501, 4.3.1 and 9: CHAR8) but in a
+ * literal8 (RFC 3516, 4.4). */
 static void check_bytes(struct sp_imap_append *a, size_t n)
 {
-    if (n && memchr(a->piece.ptr + a->piece.len - n, 0, n))
-        wrong(a, "A message cannot hold NUL");
+    if (!a->binary && n && memchr(a->piece.ptr + a->piece.len - n, 0, n))
+        wrong(a, "A literal cannot hold NUL");
 }
 
 /* Takes what is there of the literal. False: more input, or a reply, is needed. */
@@ -298,6 +302,7 @@ static bool read_line(struct sp_imap *s)
     struct sp_slice line =
         sp_slice_sub(input, 0, end && input.ptr[end - 1] == '\r' ? end - 1 : end);
     bool announces = sp_imap_line_announces(line, &start, &bytes, &waits);
+    bool binary = announces && line.ptr[start] == '~';
     if (announces && !a->swallow && a->piece.len) {
         put_piece(s);
         a->stalled = s->handler != NULL;
@@ -319,7 +324,7 @@ static bool read_line(struct sp_imap *s)
             a->messages[a->count - 1].message.body = a->body;
             a->body = 0;
         }
-        begin_literal(s, &message, bytes, waits);
+        begin_literal(s, &message, bytes, binary, waits);
     } else if (a->swallow) {
         refuse(s);
     } else {

@@ -58,6 +58,7 @@ struct sp_imap_fetch {
     uint64_t modseq;             /* of the change that is reported */
     uint32_t rows_missing; /* of a sequence set: messages that have not been seen in a reply */
     bool unavailable;      /* something could not be had */
+    bool unknown_cte;      /* ... since nobody knows its transfer encoding */
     bool more;
     enum fetch_step step;
     /* Behind an unfinished literal. */
@@ -203,17 +204,39 @@ static void add_thread_id(struct sp_buf *to, struct sp_slice id)
     sp_buf_add(to, SP_S(") "));
 }
 
+/* A literal has no NUL (RFC 3501, 9: CHAR8): where a message has one, it is 0x80. BINARY shows it.
+ */
+static void add_bytes(struct sp_buf *to, struct sp_slice bytes, enum sp_section_kind kind)
+{
+    size_t start = to->len;
+    sp_buf_add(to, bytes);
+    if (kind == SP_SECTION_BINARY || sp_buf_failed(to))
+        return;
+    uint8_t *at = bytes.len ? memchr(to->ptr + start, 0, bytes.len) : NULL;
+    while (at) {
+        *at++ = 0x80;
+        at = memchr(at, 0, (size_t)(to->ptr + to->len - at));
+    }
+}
+
 /* One body section. False: it cannot be had. A literal that cannot be completed closes the session.
  */
 static bool add_section(struct sp_imap *s, uint32_t uid, uint32_t index,
                         const struct sp_fetch_section *part)
 {
     struct sp_buf *to = target(s);
+    enum sp_section_kind kind = s->fetch->args->sections[index].kind;
     bool missing = part->status == SP_NOT_FOUND;
     if ((part->status != SP_OK && !missing) || part->bytes.len > part->size)
         return false;
     sp_buf_add(to, s->fetch->args->labels[index]);
-    if (!missing && s->fetch->args->sections[index].kind == SP_SECTION_THREAD_ID) {
+    if (kind == SP_SECTION_BINARY_SIZE) {
+        sp_buf_add_byte(to, ' ');
+        sp_buf_add_decimal(to, missing ? 0 : part->size);
+        sp_buf_add_byte(to, ' ');
+        return true;
+    }
+    if (!missing && kind == SP_SECTION_THREAD_ID) {
         add_thread_id(to, part->bytes);
         return true;
     }
@@ -221,10 +244,10 @@ static bool add_section(struct sp_imap *s, uint32_t uid, uint32_t index,
         sp_buf_add(to, SP_S(" NIL "));
         return true;
     }
-    sp_buf_add(to, SP_S(" {"));
+    sp_buf_add(to, kind == SP_SECTION_BINARY && part->nul ? SP_S(" ~{") : SP_S(" {"));
     sp_buf_add_decimal(to, part->size);
     sp_buf_add(to, SP_S("}\r\n"));
-    sp_buf_add(to, part->bytes);
+    add_bytes(to, part->bytes, kind);
     if (part->bytes.len < part->size && !add_gap(s->fetch, uid, index, part)) {
         sp_imap_abort(s);
         return false;
@@ -254,7 +277,7 @@ static bool add_row(struct sp_imap *s, const struct sp_row *row, uint32_t seq)
     const struct sp_imap_fetch_args *args = fetch->args;
     struct sp_buf *to = target(s);
     size_t start = to->len;
-    bool whole = true, reads = false;
+    bool whole = true, left_out = false, reads = false;
     add_small_items(s, to, row, fetch->items, seq);
     size_t empty = to->len;
     if (fetch->items & SP_IMAP_ITEM_ENVELOPE)
@@ -269,12 +292,16 @@ static bool add_row(struct sp_imap *s, const struct sp_row *row, uint32_t seq)
         bool added = add_section(s, row->uid, i, &row->sections[i]);
         if (s->phase == SP_IMAP_CLOSED)
             return false;
-        whole &= added;
+        /* RFC 3516, 4.3 */
+        bool unknown = row->sections[i].status == SP_UNSUPPORTED;
+        fetch->unknown_cte |= unknown;
+        left_out |= unknown;
+        whole &= added || unknown;
         reads |= added && ((args->reads >> i) & 1);
     }
     fetch->unavailable |= !whole;
     struct sp_buf *end = target(s);
-    if (!whole && end == to && to->len == empty && !(fetch->items & SMALL_ITEMS)) {
+    if ((!whole || left_out) && end == to && to->len == empty && !(fetch->items & SMALL_ITEMS)) {
         to->len = start; /* nothing of it could be had */
         return true;
     }
@@ -418,6 +445,7 @@ static void ask_for_seen(struct sp_imap *s)
 static void end_fetch(struct sp_imap *s)
 {
     bool report = !s->fetch->args, unavailable = s->fetch->unavailable;
+    bool unknown_cte = s->fetch->unknown_cte;
     if (report && (s->fetch->items & SP_IMAP_ITEM_FLAGS))
         sp_imap_told(s->selected, s->fetch->modseq);
     bool missing = !report && s->fetch->rows_missing && !s->fetch->args->has_changed_since;
@@ -427,6 +455,8 @@ static void end_fetch(struct sp_imap *s)
     else if (unavailable)
         sp_imap_finish(s,
                        "NO [UNAVAILABLE] Some of what was asked for is not available at present");
+    else if (unknown_cte)
+        sp_imap_finish(s, "NO [UNKNOWN-CTE] The transfer encoding of a part is not known");
     else if (missing)
         sp_imap_finish(s, "NO [EXPUNGEISSUED] Some of the messages no longer exist");
     else
@@ -506,6 +536,7 @@ static void on_pieces(struct sp_imap *s, const struct sp_reply *reply)
 {
     struct sp_imap_fetch *fetch = s->fetch;
     struct gap *gap = &fetch->gaps[fetch->gaps_next];
+    const struct sp_section *section = &fetch->args->sections[gap->section];
     uint64_t left = gap->left;
     bool good = reply->status == SP_OK && reply->rows_count == 1 &&
                 reply->rows[0].uid == gap->uid && reply->rows[0].sections;
@@ -514,7 +545,12 @@ static void on_pieces(struct sp_imap *s, const struct sp_reply *reply)
         uint64_t expected = left < SP_SECTION_PIECE_MAX ? left : SP_SECTION_PIECE_MAX;
         good = piece->status == SP_OK && piece->bytes.len == expected;
         if (good)
-            sp_buf_add(&s->out, piece->bytes);
+            add_bytes(&s->out, piece->bytes, section->kind);
+        if (good && piece->rest.len) {
+            sp_buf_reset(&gap->rest);
+            sp_buf_add(&gap->rest, piece->rest);
+            good = !sp_buf_failed(&gap->rest);
+        }
         left -= expected;
     }
     if (!good) {

@@ -16,18 +16,39 @@ static void parse(struct sp_fake_message *message)
     message->parsed = true;
 }
 
+static enum sp_status decoded(struct sp_fake_message *message, const struct sp_section *section,
+                              struct sp_slice range, struct sp_buf *buf)
+{
+    const struct sp_mime_part *part =
+        sp_mime_section_part(&message->mime, section->path, section->path_len);
+    struct sp_mime_decoder decoder = {SP_MIME_ENCODING_NONE, 0, 0};
+    size_t len;
+    if (part && part->kind == SP_MIME_LEAF)
+        decoder.encoding = sp_mime_encoding_of(part->encoding);
+    if (decoder.encoding == SP_MIME_ENCODING_UNKNOWN)
+        return SP_UNSUPPORTED;
+    sp_assert(sp_buf_reserve(buf, range.len + 1));
+    size_t taken =
+        sp_mime_decode(&decoder, range, true, (struct sp_slice_mut){buf->ptr, range.len + 1}, &len);
+    sp_assert(taken == range.len);
+    buf->len = len;
+    return SP_OK;
+}
+
 static enum sp_status whole_section(struct sp_fake_message *message,
                                     const struct sp_section *section, struct sp_buf *buf)
 {
-    static const enum sp_mime_section kinds[] = {SP_MIME_SECTION_ALL,    SP_MIME_SECTION_HEADER,
-                                                 SP_MIME_SECTION_HEADER, SP_MIME_SECTION_HEADER,
-                                                 SP_MIME_SECTION_TEXT,   SP_MIME_SECTION_MIME};
+    static const enum sp_mime_section kinds[SP_SECTION_KINDS] = {
+        SP_MIME_SECTION_ALL,    SP_MIME_SECTION_HEADER, SP_MIME_SECTION_HEADER,
+        SP_MIME_SECTION_HEADER, SP_MIME_SECTION_TEXT,   SP_MIME_SECTION_MIME};
     uint64_t offset, bytes;
     enum sp_status status = sp_mime_section_range(&message->mime, section->path, section->path_len,
                                                   kinds[section->kind], &offset, &bytes);
     if (status != SP_OK)
         return status;
     struct sp_slice range = sp_slice(message->bytes + offset, (size_t)bytes);
+    if (section->kind == SP_SECTION_BINARY || section->kind == SP_SECTION_BINARY_SIZE)
+        return decoded(message, section, range, buf);
     if (section->kind == SP_SECTION_FIELDS || section->kind == SP_SECTION_FIELDS_NOT)
         sp_mime_write_fields(range, section->fields, section->fields_count,
                              section->kind == SP_SECTION_FIELDS_NOT, buf);
@@ -66,7 +87,9 @@ static void fill_section(struct sp_fake_mail *mail, struct sp_fake_message *mess
         if (section->length < all.len)
             all.len = (size_t)section->length;
         ret->size = all.len;
-        ret->bytes = sp_arena_copy(arena, sp_slice_sub(all, 0, SP_SECTION_PIECE_MAX));
+        ret->nul = section->kind == SP_SECTION_BINARY && all.len && memchr(all.ptr, 0, all.len);
+        if (section->kind != SP_SECTION_BINARY_SIZE)
+            ret->bytes = sp_arena_copy(arena, sp_slice_sub(all, 0, SP_SECTION_PIECE_MAX));
     }
     sp_buf_release(&buf);
 }

@@ -1,4 +1,4 @@
-/* The arguments of FETCH (RFC 3501, 6.4.5; RFC 7162, 3.1.4). */
+/* The arguments of FETCH (RFC 3501, 6.4.5; RFC 3516; RFC 7162, 3.1.4). */
 #include "proto/imap/command.h"
 
 #include "base/buf.h"
@@ -147,15 +147,17 @@ static void add_field_name(struct sp_buf *buf, struct sp_slice name)
 
 static void add_label(struct sp_buf *buf, const struct sp_section *section, bool partial)
 {
-    static const char *const kinds[] = {"",     "HEADER", "HEADER.FIELDS", "HEADER.FIELDS.NOT",
-                                        "TEXT", "MIME"};
-    sp_buf_add_str(buf, "BODY[");
+    static const char *const kinds[] = {
+        "", "HEADER", "HEADER.FIELDS", "HEADER.FIELDS.NOT", "TEXT", "MIME", "", ""};
+    sp_buf_add_str(buf, section->kind == SP_SECTION_BINARY        ? "BINARY["
+                        : section->kind == SP_SECTION_BINARY_SIZE ? "BINARY.SIZE["
+                                                                  : "BODY[");
     for (uint32_t i = 0; i < section->path_len; i++) {
         if (i)
             sp_buf_add_byte(buf, '.');
         sp_buf_add_decimal(buf, section->path[i]);
     }
-    if (section->path_len && section->kind != SP_SECTION_ALL)
+    if (section->path_len && kinds[section->kind][0])
         sp_buf_add_byte(buf, '.');
     sp_buf_add_str(buf, kinds[section->kind]);
     for (uint32_t i = 0; i < section->fields_count; i++) {
@@ -170,16 +172,11 @@ static void add_label(struct sp_buf *buf, const struct sp_section *section, bool
     }
 }
 
-/* The rest of BODY[...] or BODY.PEEK[...], after the bracket. */
-static bool take_body(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetch, bool peek)
+/* The section is whole: its label is written, and it counts. */
+static bool finish_section(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetch,
+                           const struct sp_section *section, bool partial, bool reads)
 {
-    struct sp_section *section = add_section(p, fetch);
     struct sp_buf label;
-    if (!section || !take_section(p, section) || !sp_imap_take(p, ']'))
-        return false;
-    bool partial = sp_imap_skip(p, '<');
-    if (partial && !take_partial(p, section))
-        return false;
     sp_buf_init(&label, LABEL_MAX);
     add_label(&label, section, partial);
     struct sp_slice copy = sp_arena_copy(p->arena, sp_buf_slice(&label));
@@ -188,14 +185,52 @@ static bool take_body(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetch,
     if (!fits)
         return sp_imap_no_memory(p);
     fetch->labels[fetch->sections_count] = copy;
-    if (!peek)
+    if (reads)
         fetch->reads |= UINT64_C(1) << fetch->sections_count;
     fetch->sections_count++;
     return true;
 }
 
+/* The rest of BODY[...] or BODY.PEEK[...], after the bracket. */
+static bool take_body(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetch, bool peek)
+{
+    struct sp_section *section = add_section(p, fetch);
+    if (!section || !take_section(p, section) || !sp_imap_take(p, ']'))
+        return false;
+    bool partial = sp_imap_skip(p, '<');
+    if (partial && !take_partial(p, section))
+        return false;
+    return finish_section(p, fetch, section, partial, !peek);
+}
+
+/* The rest of BINARY[...], BINARY.PEEK[...] or BINARY.SIZE[...], after the bracket (RFC 3516, 4.2):
+ * part numbers alone. */
+static bool take_binary(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetch,
+                        enum sp_section_kind kind, bool reads)
+{
+    struct sp_section *section = add_section(p, fetch);
+    if (!section || !take_section(p, section) || !sp_imap_take(p, ']'))
+        return false;
+    if (section->kind != SP_SECTION_ALL)
+        return sp_imap_wrong(p, "BINARY wants part numbers alone");
+    bool partial = kind == SP_SECTION_BINARY && sp_imap_skip(p, '<');
+    if (partial && !take_partial(p, section))
+        return false;
+    section->kind = kind;
+    return finish_section(p, fetch, section, partial, reads);
+}
+
 static bool take_item(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetch)
 {
+    static const struct {
+        const char *name;
+        enum sp_section_kind kind;
+        bool reads;
+    } binary[] = {
+        {"BINARY", SP_SECTION_BINARY, true},
+        {"BINARY.PEEK", SP_SECTION_BINARY, false},
+        {"BINARY.SIZE", SP_SECTION_BINARY_SIZE, false},
+    };
     for (size_t i = 0; i < sizeof simple / sizeof simple[0]; i++) {
         if (sp_imap_skip_word(p, simple[i].name)) {
             fetch->items |= simple[i].items;
@@ -215,6 +250,9 @@ static bool take_item(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetch)
             return true;
         }
     }
+    for (size_t i = 0; i < sizeof binary / sizeof binary[0]; i++)
+        if (sp_imap_skip_word(p, binary[i].name))
+            return sp_imap_take(p, '[') && take_binary(p, fetch, binary[i].kind, binary[i].reads);
     bool peek = sp_imap_skip_word(p, "BODY.PEEK");
     if (peek || sp_imap_skip_word(p, "BODY")) {
         if (sp_imap_skip(p, '['))

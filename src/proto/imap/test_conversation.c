@@ -76,6 +76,12 @@ static void hook_thread(struct world *world, const char *what)
     }
 }
 
+static const char encoded_message[] =
+    "Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    "--b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\na=3Db  \r\n=20=\r\nc\r\n"
+    "--b\r\nContent-Transfer-Encoding: base64\r\n\r\nYWIA\r\nY2Q=\r\n"
+    "--b\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n#abc\r\n--b--\r\n";
+
 static void hook(void *user, struct sp_slice name)
 {
     struct world *world = user;
@@ -118,6 +124,8 @@ static void hook(void *user, struct sp_slice name)
         inbox->protected_ = true;
     else if (strcmp(text, "delete") == 0)
         inbox->exists = false;
+    else if (strcmp(text, "encoded") == 0)
+        sp_fake_add_message(&world->mail, inbox, SP_S(encoded_message), 0, (struct sp_date){0});
     else if (strcmp(text, "large") == 0) {
         static uint8_t bytes[400002];
         memset(bytes, 'l', sizeof bytes);

@@ -281,8 +281,8 @@ static const struct conversation appends[] = {
      "bytes=5\n"
      "R: body-drop body=2 bytes=0\n"},
     {"NUL in a message",
-     LOGIN "C= b APPEND INBOX {5+}\\r\\nhe\\0lo\\r\\n\nS: b BAD A message cannot hold NUL\n"
-           "C= c APPEND INBOX {300000+}\\r\\n\\{299999}x\\0\\r\\n\nS: c BAD A message cannot hold "
+     LOGIN "C= b APPEND INBOX {5+}\\r\\nhe\\0lo\\r\\n\nS: b BAD A literal cannot hold NUL\n"
+           "C= c APPEND INBOX {300000+}\\r\\n\\{299999}x\\0\\r\\n\nS: c BAD A literal cannot hold "
            "NUL\n" LOGOUT "R* authenticate\nR: body-put body=0 bytes=262144\n"
            "R: body-drop body=1 bytes=0\n"},
     {"shutdown waits for what is under way",

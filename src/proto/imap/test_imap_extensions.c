@@ -48,6 +48,53 @@ static const struct conversation ids[] = {
             "C: g SEARCH SAVEDON yesterday\nS: g BAD Malformed date\n" LOGOUT},
 };
 
+static const struct conversation binary[] = {
+    {"RFC 3516, 4.2: FETCH BINARY", SELECT
+     "! hook encoded\n! notify\nC: c NOOP\nS: * 4 EXISTS\nS: c OK NOOP completed\n"
+     "C: d FETCH 4 (BINARY.SIZE[1] BINARY.SIZE[2] BINARY.PEEK[1] BINARY.PEEK[2])\n"
+     "S: * 4 FETCH (BINARY.SIZE[1] 7 BINARY.SIZE[2] 5 BINARY[1] {7}\n"
+     "S: a=b\nS:  c BINARY[2] ~{5}\nS= ab\\0cd)\\r\\n\nS: d OK FETCH completed\n"
+     "C: e FETCH 4 (BINARY.PEEK[2]<1.3> BINARY.PEEK[1]<2.2> BINARY.PEEK[9] BINARY.SIZE[9])\n"
+     "S= * 4 FETCH (BINARY[2]<1> ~{3}\\r\\nb\\0c\n"
+     "S:  BINARY[1]<2> {2}\nS: b\r BINARY[9] NIL BINARY.SIZE[9] 0)\nS: e OK FETCH completed\n"
+     "C: f FETCH 4 BINARY[1]\nS: * 4 FETCH (BINARY[1] {7}\nS: a=b\nS:  c)\n"
+     "S: * 4 FETCH (FLAGS (\\Seen))\nS: f OK FETCH completed\n" LOGOUT},
+    {"RFC 3516, 4.3: an encoding that is not known",
+     SELECT "! hook encoded\n! notify\nC: c NOOP\nS: * 4 EXISTS\nS: c OK NOOP completed\n"
+            "C: d FETCH 4 (FLAGS BINARY[3])\nS: * 4 FETCH (FLAGS ())\n"
+            "S: d NO [UNKNOWN-CTE] The transfer encoding of a part is not known\n"
+            "C: e FETCH 4 BINARY.SIZE[3]\n"
+            "S: e NO [UNKNOWN-CTE] The transfer encoding of a part is not known\n"
+            "C: f FETCH 4 FLAGS\nS: * 4 FETCH (FLAGS ())\nS: f OK FETCH completed\n" LOGOUT},
+    {"RFC 3516, 4.2: bytes that are missing", SELECT
+     "! hook lose\nC: c FETCH 2 (FLAGS BINARY.SIZE[1] BINARY.PEEK[1])\n"
+     "S: * 2 FETCH (FLAGS (\\Flagged $Label1))\n"
+     "S: c NO [UNAVAILABLE] Some of what was asked for is not available at present\n" LOGOUT},
+    {"RFC 3516, 4.4: APPEND of a literal8",
+     LOGIN "C: b APPEND INBOX ~{7}\nS: + OK\nC= a\\r\\n\\r\\n\\0b\nC:\n"
+           "S: b OK [APPENDUID 1001 8] APPEND completed\n"
+           "C: c SELECT INBOX\nS* * FLAGS *\nS* * OK *\nS: * 4 EXISTS\nS: * 0 RECENT\nS* * OK *\n"
+           "S* * OK *\nS* * OK *\nS* * OK *\nS* * OK *\nS* c OK *\n"
+           "C: d FETCH 4 BINARY.PEEK[]\n"
+           "S= * 4 FETCH (BINARY[] ~{7}\\r\\na\\r\\n\\r\\n\\0b)\\r\\n\nS: d OK FETCH completed\n"
+           "C: e FETCH 4 BODY.PEEK[]\n"
+           "S= * 4 FETCH (BODY[] {7}\\r\\na\\r\\n\\r\\n\\x80b)\\r\\n\nS: e OK FETCH completed\n"
+           "C: f APPEND INBOX ~{1+}\nC= \\0\nC:\nS: * 5 EXISTS\n"
+           "S: f OK [APPENDUID 1001 9] APPEND completed\n"
+           "C: g APPEND INBOX {1+}\nC= \\0\nC:\nS: g BAD A literal cannot hold NUL\n"
+           "C: h APPEND ~{5+}\nC: INBOX {1+}\nC: x\nS* h BAD *\n" LOGOUT},
+    {"RFC 3516, 6: grammar",
+     SELECT "C: c FETCH 1 BINARY\nS* c BAD *\nC: d FETCH 1 BINARY[TEXT]\n"
+            "S: d BAD BINARY wants part numbers alone\nC: e FETCH 1 BINARY[1.MIME]\n"
+            "S: e BAD BINARY wants part numbers alone\nC: f FETCH 1 BINARY.SIZE[1]<0.1>\n"
+            "S* f BAD *\n" LOGOUT},
+};
+
+static void test_binary(void **state)
+{
+    RUN(binary);
+}
+
 static void test_ids(void **state)
 {
     RUN(ids);
@@ -57,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_binary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
