@@ -179,8 +179,12 @@ static enum sp_status note_rows(struct fetch *fetch, struct sp_read *read,
         status = sp_message_cursor_open(read, &mailbox->account, mailbox->row.id, &cursor);
     if (status)
         return status;
-    sp_range_walk_init(&walk, read, mailbox, request->ranges, request->fetch.changed_since);
-    if (!messages && !request->fetch.changed_since)
+    /* What was given up may have been flags that the client knows: it is told all. */
+    uint64_t since = request->fetch.changed_since;
+    if (since < mailbox->row.vanished_modseq)
+        since = 0;
+    sp_range_walk_init(&walk, read, mailbox, request->ranges, since);
+    if (!messages && !since)
         expect_rows(fetch, mailbox);
     while ((status = sp_range_walk_next(&walk, &flags)) == SP_OK) {
         if (fetch->cost > SP_FETCH_REPLY_BYTES) {

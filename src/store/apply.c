@@ -513,6 +513,10 @@ static enum sp_status apply_unprotect(struct sp_apply *apply, const struct sp_re
         return status;
     mailbox.row.tail = record->lsn;
     mailbox.row.protected_ = 0;
+    /* Whatever the lost records had told of is behind this: the account's counter was moved past
+     * all that they can have given out. */
+    if (mailbox.row.highestmodseq < account.row.modseq)
+        mailbox.row.highestmodseq = account.row.modseq;
     mailbox.row.vanished_modseq = mailbox.row.highestmodseq;
     status = sp_apply_put_mailbox(apply, &mailbox);
     return status == SP_OK ? sp_apply_touch(apply, &record->account, record->mailbox) : status;

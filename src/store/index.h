@@ -97,8 +97,8 @@ struct sp_mailbox_row {
     uint64_t size;
     uint64_t catalogue_lsn; /* newest catalogue record, and where it left off */
     uint64_t catalogue_modseq;
-    uint64_t vanished_modseq; /* of what was expunged up to it some may not be known: what was lost
-                                 was given up then (UNPROTECT) */
+    uint64_t vanished_modseq; /* of what changed up to it some may not be known: what was lost was
+                                 given up then (UNPROTECT) */
     uint32_t catalogue_uidnext;
     uint32_t id, uidvalidity, uidnext;
     uint32_t messages, unseen, deleted;

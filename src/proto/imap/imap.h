@@ -35,8 +35,9 @@
  * finds the message unread.
  *
  * Memory. Idle, authenticated, a mailbox selected, in IDLE or not: less than 4 KiB in all, plus 12
- * bytes for each run of consecutive UIDs and the names of the mailbox's keywords. Buffers exist
- * only while they hold something. At work: the limits below.
+ * bytes for each run of consecutive UIDs, 8 for each stretch of a result that SEARCH saved (64 KiB
+ * at most), and the names of the mailbox's keywords. Buffers exist only while they hold something.
+ * At work: the limits below.
  *
  * Implements RFC 3501, and of RFC 9051 what ENABLE IMAP4rev2 switches, with RFC 2177 IDLE, 2342
  * NAMESPACE, 2971 ID, 3348 CHILDREN, 3502 MULTIAPPEND, 3691 UNSELECT, 4315 UIDPLUS, 4731 ESEARCH,
