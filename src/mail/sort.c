@@ -236,6 +236,22 @@ static int compare_times(int64_t a, int64_t b)
     return a < b ? -1 : a > b;
 }
 
+static uint8_t upper(uint8_t c)
+{
+    return c >= 'a' && c <= 'z' ? (uint8_t)(c - 'a' + 'A') : c;
+}
+
+/* The keys are folded to small letters, the collation orders by capital ones: "_" and "[" come
+ * after the letters (RFC 4790, 9.2; RFC 5051, 2). */
+static int compare_text(struct sp_slice a, struct sp_slice b)
+{
+    for (size_t i = 0; i < a.len && i < b.len; i++) {
+        if (a.ptr[i] != b.ptr[i])
+            return upper(a.ptr[i]) < upper(b.ptr[i]) ? -1 : 1;
+    }
+    return a.len < b.len ? -1 : a.len > b.len;
+}
+
 static int compare_key(enum sp_sort_key key, const struct sp_sort_entry *a,
                        const struct sp_sort_entry *b)
 {
@@ -243,17 +259,17 @@ static int compare_key(enum sp_sort_key key, const struct sp_sort_entry *a,
     case SP_SORT_ARRIVAL:
         return compare_times(a->arrival, b->arrival);
     case SP_SORT_CC:
-        return sp_slice_cmp(a->cc, b->cc);
+        return compare_text(a->cc, b->cc);
     case SP_SORT_DATE:
         return compare_times(a->sent, b->sent);
     case SP_SORT_FROM:
-        return sp_slice_cmp(a->from, b->from);
+        return compare_text(a->from, b->from);
     case SP_SORT_SIZE:
         return compare_numbers(a->size, b->size);
     case SP_SORT_SUBJECT:
-        return sp_slice_cmp(a->subject, b->subject);
+        return compare_text(a->subject, b->subject);
     case SP_SORT_TO:
-        return sp_slice_cmp(a->to, b->to);
+        return compare_text(a->to, b->to);
     }
     return 0;
 }

@@ -524,6 +524,37 @@ static void test_thread_references(void **state)
     assert_threads(world, SP_THREAD_REFERENCES, "1 .2 ..3 .4 0 .5 .6 ..10 8 .7 9");
 }
 
+/* RFC 5256, 3; RFC 4790, 9.2.1: letters are capitals when they are compared, "_" stands behind
+ * them. */
+static void test_sort_order_of_signs(void **state)
+{
+    static const uint32_t wanted[] = {2, 3, 1};
+    struct world *world = *state;
+    add_threaded(world, "_", "1", NULL, 1);
+    add_threaded(world, "a", "2", NULL, 2);
+    add_threaded(world, "Z", "3", NULL, 3);
+    struct sp_request *request = search_all(world);
+    request->search.sort[0] = SP_SORT_SUBJECT;
+    request->search.sort_count = 1;
+    struct sp_reply *reply = ask(world, request);
+    assert_int_equal(reply->status, SP_OK);
+    assert_int_equal(reply->uids_count, 3);
+    assert_memory_equal(reply->uids, wanted, sizeof wanted);
+    sp_reply_free(reply);
+}
+
+/* RFC 5256, 3, REFERENCES (1)(B): the parent that another message named is given up before the loop
+ * is looked for. */
+static void test_thread_loop_gives_up_parent(void **state)
+{
+    struct world *world = *state;
+    add_threaded(world, "x", "a", NULL, 30);
+    add_threaded(world, "y", "b", "<a> <c>", 10);
+    assert_threads(world, SP_THREAD_REFERENCES, "1 .2");
+    add_threaded(world, "z", "c", "<b>", 20);
+    assert_threads(world, SP_THREAD_REFERENCES, "3 .2 1");
+}
+
 static void test_thread_subjects_merge(void **state)
 {
     struct world *world = *state;
@@ -566,12 +597,14 @@ static void test_thread_deep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_needles),     cmocka_unit_test(test_fields),
-        ON_WORLD(test_search_keys),         ON_WORLD(test_search_programs),
-        ON_WORLD(test_search_many),         ON_WORLD(test_sort),
-        ON_WORLD(test_thread_references),   ON_WORLD(test_thread_subjects_merge),
-        ON_WORLD(test_thread_deep),         ON_WORLD(test_search_keys_together),
-        ON_WORLD(test_search_decodes_once), ON_WORLD(test_search_cancelled),
+        cmocka_unit_test(test_needles),       cmocka_unit_test(test_fields),
+        ON_WORLD(test_search_keys),           ON_WORLD(test_search_programs),
+        ON_WORLD(test_search_many),           ON_WORLD(test_sort),
+        ON_WORLD(test_thread_references),     ON_WORLD(test_thread_subjects_merge),
+        ON_WORLD(test_sort_order_of_signs),   ON_WORLD(test_thread_loop_gives_up_parent),
+        ON_WORLD(test_thread_subjects_merge), ON_WORLD(test_thread_deep),
+        ON_WORLD(test_search_keys_together),  ON_WORLD(test_search_decodes_once),
+        ON_WORLD(test_search_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

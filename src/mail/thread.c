@@ -177,10 +177,11 @@ static bool add_message(struct threads *threads, const struct sp_sort_entry *ent
             link_node(before, reference);
         before = reference;
     }
-    if (before && is_ancestor(node, before)) /* (1)(B) */
-        return true;
+    /* (1)(B) What other messages made it a child of is given up even where its own references would
+     * close a loop: then it has no parent. */
+    bool loop = before && is_ancestor(node, before);
     unlink_node(node);
-    if (before)
+    if (before && !loop)
         link_node(before, node);
     return true;
 }

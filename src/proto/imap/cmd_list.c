@@ -138,8 +138,7 @@ static void add_attributes(struct sp_buf *out, const struct entry *entry,
     bool subscribed =
         (list->select & SP_IMAP_SELECT_SUBSCRIBED) || (list->returns & SP_IMAP_RETURN_SUBSCRIBED);
     if (!exists(entry))
-        sp_buf_add_str(out,
-                       list->select || list->returns ? "\\NonExistent \\Noselect " : "\\Noselect ");
+        sp_buf_add_str(out, list->select || list->returns ? "\\NonExistent " : "\\Noselect ");
     if (subscribed && info && info->subscribed)
         sp_buf_add_str(out, "\\Subscribed ");
     sp_buf_add_str(out, entry->has_children ? "\\HasChildren" : "\\HasNoChildren");

@@ -56,7 +56,7 @@
  * BYE otherwise. */
 #define SP_IMAP_COMMAND_MAX                                                                        \
     65536U /* bytes of a command with its literals, APPEND messages not counted */
-#define SP_IMAP_COMMAND_PREAUTH_MAX 8192U  /* ... before authentication */
+#define SP_IMAP_COMMAND_PREAUTH_MAX 36864U /* ... before authentication: an ID (RFC 2971, 3.3) */
 #define SP_IMAP_LITERAL_PREAUTH_MAX 1024U  /* bytes of a literal before authentication */
 #define SP_IMAP_TAG_MAX             128U   /* bytes of a tag: each answer repeats it */
 #define SP_IMAP_NESTING_MAX         50U    /* SEARCH keys within keys */

@@ -372,7 +372,16 @@ bool sp_imap_take_pattern(struct sp_imap_parse *p, struct sp_slice *ret_pattern)
     struct sp_slice wire;
     if (!take_while(p, is_pattern_char, &wire) && !sp_imap_take_string(p, &wire))
         return false;
-    return name_to_utf8(p, wire, ret_pattern);
+    if (name_to_utf8(p, wire, ret_pattern))
+        return true;
+    if (!p->bad_name || wire.len > SP_MAILBOX_NAME_MAX)
+        return false;
+    /* No name has this form, so it matches none, which is not an error (RFC 3501, 6.3.8). Names are
+     * UTF-8: this byte is in none of them. */
+    p->bad_name = false;
+    p->error = NULL;
+    *ret_pattern = SP_S("\xff");
+    return true;
 }
 
 uint32_t sp_imap_special_use(struct sp_slice name)

@@ -64,7 +64,12 @@ static const struct conversation before_login[] = {
     {"ten failed logins",
      GREETING "Cx 10 a LOGIN x y\nSx 10 a NO [AUTHENTICATIONFAILED] Wrong user name or password\n"
               "S: * BYE Too many failed logins\n! close\n"},
-    {"long lines", GREETING "C= a LOGIN x \\{9000}y\nS: a BAD Command is too long\nS: * BYE "
+    {"an ID as long as RFC 2971 allows, before login", GREETING
+     "C= a ID (\"k0\" \"\\{1000}y\" \"k1\" \"\\{1000}y\" \"k2\" \"\\{1000}y\" \"k3\" "
+     "\"\\{1000}y\" \"k4\" \"\\{1000}y\" \"k5\" \"\\{1000}y\" \"k6\" \"\\{1000}y\" \"k7\" "
+     "\"\\{1000}y\" \"k8\" \"\\{1000}y\" \"k9\" \"\\{1000}y\")\\r\\n\nS* * ID *\nS: a OK ID "
+     "completed\nC: b NOOP\nS: b OK NOOP completed\n" LOGOUT},
+    {"long lines", GREETING "C= a LOGIN x \\{37000}y\nS: a BAD Command is too long\nS: * BYE "
                             "Command is too long\n! close\n"},
     {"long literals", GREETING
      "C: a LOGIN {1025}\nS: a BAD Command is too long\nC: b NOOP\nS: b OK NOOP completed\n"
@@ -103,6 +108,7 @@ static const struct conversation mailboxes[] = {
             "S: e NO [UNAVAILABLE] The mailbox is protected while it is being repaired\n"
             "C: f SELECT \"\"\nS: f NO [CANNOT] A mailbox must have a name\n"
             "C: g SELECT \"&&\"\nS: g NO [CANNOT] The name cannot be used\n"
+            "C: g2 LIST \"\" &&*\nS: g2 OK LIST completed\n"
             "C: h SELECT INBOX (FROB (1 2))\nS: h BAD Unknown SELECT parameter\n" LOGOUT},
     {"select, a name in modified UTF-7",
      LOGIN "C: b SELECT \"Work/Entw&APw-rfe/\"\nS* * FLAGS *\nS* * OK *\nS: * 0 EXISTS\n"
@@ -152,12 +158,12 @@ static const struct conversation mailboxes[] = {
      "S: * LIST (\\Subscribed \\HasNoChildren \\Drafts) \"/\" \"Drafts\"\n"
      "S: * LIST (\\Subscribed \\HasNoChildren) \"/\" \"INBOX\"\n"
      "S: * LIST (\\Subscribed \\HasNoChildren) \"/\" \"Lost\"\n"
-     "S: * LIST (\\NonExistent \\Noselect \\Subscribed \\HasNoChildren) \"/\" \"Old\"\n"
+     "S: * LIST (\\NonExistent \\Subscribed \\HasNoChildren) \"/\" \"Old\"\n"
      "S: * LIST (\\Subscribed \\HasChildren) \"/\" \"Work\"\n"
      "S: * LIST (\\Subscribed \\HasNoChildren) \"/\" \"Work/Plans/Q1\"\n"
      "S: b OK LIST completed\n"
      "C: c LIST (SUBSCRIBED RECURSIVEMATCH) \"\" %/%\n"
-     "S: * LIST (\\NonExistent \\Noselect \\HasChildren) \"/\" \"Work/Plans\" (\"CHILDINFO\" "
+     "S: * LIST (\\NonExistent \\HasChildren) \"/\" \"Work/Plans\" (\"CHILDINFO\" "
      "(\"SUBSCRIBED\"))\n"
      "S: c OK LIST completed\n"
      "C: d LIST (SPECIAL-USE) \"\" * RETURN (SUBSCRIBED CHILDREN SPECIAL-USE)\n"
