@@ -10,7 +10,7 @@ static bool may_log_in(const struct sp_imap *s)
 
 void sp_imap_add_capability(const struct sp_imap *s, struct sp_buf *buf)
 {
-    sp_buf_add_str(buf, " IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE");
+    sp_buf_add_str(buf, " IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE");
     if (!s->authenticated) {
         if (s->env->tls_available && !s->peer.tls)
             sp_buf_add_str(buf, " STARTTLS");

@@ -7,7 +7,7 @@
 
 /* ---- Parts of transcripts ---- */
 
-#define CAPS_BEFORE "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE"
+#define CAPS_BEFORE "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE"
 #define CAPS_AFTER                                                                                 \
     CAPS_BEFORE                                                                                    \
     " NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE MULTIAPPEND CONDSTORE QRESYNC ESEARCH WITHIN SORT"  \

@@ -234,21 +234,9 @@ static void test_deep_list(void **state)
     sp_fake_mail_release(&mail);
 }
 
-static void test_each_failure(void **state)
+/* Each allocation fails once: every command is answered once at most, and nothing leaks. */
+static void fail_each(const char *commands, int large_messages)
 {
-    static const char commands[] =
-        "t1 LOGIN alice@example.org secret\r\nt2 SELECT INBOX\r\n"
-        "t3 FETCH 1:* (FULL BODY[HEADER.FIELDS (Subject)] BODY[TEXT] BODYSTRUCTURE)\r\n"
-        "t4 STORE 1:2 +FLAGS ($New \\Deleted)\r\nt5 UID STORE 7 (UNCHANGEDSINCE 1) FLAGS.SILENT "
-        "(\\Seen)\r\n"
-        "t6 SEARCH RETURN (ALL) OR 1 SUBJECT \"a\\\"\"\r\nt7 UID SORT (DATE) UTF-8 ALL\r\n"
-        "t8 THREAD REFERENCES UTF-8 1:2\r\nt9 COPY 1:2 Work\r\nu1 APPEND INBOX ($Other) "
-        "{5+}\r\nhello\r\n"
-        "u2 APPEND INBOX {3+}\r\nabc (\\Seen) {2+}\r\nxy\r\nu3 EXPUNGE\r\nu4 MOVE 1 Work\r\n"
-        "u5 LIST \"\" (* %) RETURN (STATUS (MESSAGES))\r\nu6 LSUB \"\" *\r\nu7 STATUS Work "
-        "(MESSAGES)\r\n"
-        "u8 CREATE New (USE (\\Sent))\r\nu9 NOOP\r\nv3 FETCH 1:* BODY.PEEK[]\r\nv1 CLOSE\r\nv2 "
-        "LOGOUT\r\n";
     static uint8_t large[SP_SECTION_PIECE_MAX + 10];
     struct sp_fake_mail mail;
     struct sp_buf said;
@@ -258,7 +246,7 @@ static void test_each_failure(void **state)
     sp_buf_init(&said, 1U << 20);
     for (failing = 0; failing < ALLOCATIONS_MAX && !done; failing++) {
         sp_fake_mail_reset(&mail);
-        for (int i = 0; i < 6; i++) /* with literals that come in pieces */
+        for (int i = 0; i < large_messages; i++) /* with literals that come in pieces */
             sp_fake_add_message(&mail, sp_fake_mailbox(&mail, "INBOX"),
                                 sp_slice(large, sizeof large), 0, (struct sp_date){0});
         sp_buf_reset(&said);
@@ -269,7 +257,7 @@ static void test_each_failure(void **state)
         if (!session)
             continue;
         drive(session, &mail, &said);
-        say(session, &mail, SP_S(commands), &said);
+        say(session, &mail, sp_slice_str(commands), &said);
         for (uint8_t series = 't'; series <= 'v'; series++) {
             for (uint8_t number = '1'; number <= '9'; number++) {
                 uint8_t tag[] = {'\n', series, number, ' '};
@@ -286,10 +274,78 @@ static void test_each_failure(void **state)
     sp_fake_mail_release(&mail);
 }
 
+static void test_each_failure(void **state)
+{
+    static const char commands[] =
+        "t1 LOGIN alice@example.org secret\r\nt2 SELECT INBOX\r\n"
+        "t3 FETCH 1:* (FULL BODY[HEADER.FIELDS (Subject)] BODY[TEXT] BODYSTRUCTURE)\r\n"
+        "t4 STORE 1:2 +FLAGS ($New \\Deleted)\r\nt5 UID STORE 7 (UNCHANGEDSINCE 1) FLAGS.SILENT "
+        "(\\Seen)\r\n"
+        "t6 SEARCH RETURN (ALL) OR 1 SUBJECT \"a\\\"\"\r\nt7 UID SORT (DATE) UTF-8 ALL\r\n"
+        "t8 THREAD REFERENCES UTF-8 1:2\r\nt9 COPY 1:2 Work\r\nu1 APPEND INBOX ($Other) "
+        "{5+}\r\nhello\r\n"
+        "u2 APPEND INBOX {3+}\r\nabc (\\Seen) {2+}\r\nxy\r\nu3 EXPUNGE\r\nu4 MOVE 1 Work\r\n"
+        "u5 LIST \"\" (* %) RETURN (STATUS (MESSAGES))\r\nu6 LSUB \"\" *\r\nu7 STATUS Work "
+        "(MESSAGES)\r\n"
+        "u8 CREATE New (USE (\\Sent))\r\nu9 NOOP\r\nv3 FETCH 1:* BODY.PEEK[]\r\nv1 CLOSE\r\nv2 "
+        "LOGOUT\r\n";
+    fail_each(commands, 6);
+}
+
+static void test_each_failure_of_extensions(void **state)
+{
+    static const char commands[] =
+        "t1 LOGIN alice@example.org secret\r\nt2 ENABLE QRESYNC UTF8=ACCEPT\r\n"
+        "t3 SELECT INBOX (QRESYNC (1001 1 1:9 (1:2 3:4)))\r\nt4 SEARCH RETURN (SAVE) ALL\r\n"
+        "t5 UID SORT RETURN (MIN MAX PARTIAL -1:-2) (DATE) UTF-8 MODSEQ 1\r\n"
+        "t6 UID FETCH $ (FLAGS) (CHANGEDSINCE 1 VANISHED PARTIAL 1:2)\r\n"
+        "t7 UID STORE 3 +FLAGS (\\Deleted)\r\nt8 UID EXPUNGE $\r\n"
+        "t9 APPEND INBOX UTF8 (~{5+}\r\nhello)\r\nu1 SEARCH RETURN (ALL COUNT) $\r\n"
+        "u2 ENABLE UIDONLY IMAP4rev2\r\nu3 UID FETCH 1:* (UID BODY[TEXT])\r\n"
+        "u4 CREATE \"\xc3\xa9\"\r\nu5 LIST \"\" * RETURN (STATUS (DELETED))\r\n"
+        "u6 UID SEARCH ALL\r\nu7 UID MOVE 4 Work\r\nu8 CLOSE\r\nu9 LOGOUT\r\n";
+    fail_each(commands, 0);
+}
+
+/* What SEARCH saves is bounded, and small where it is in few pieces. */
+static void test_saved(void **state)
+{
+    struct sp_fake_mail mail;
+    struct sp_buf said;
+    failing = UINT32_MAX;
+    sp_fake_mail_init(&mail);
+    sp_fake_mail_reset(&mail);
+    struct sp_fake_mailbox *inbox = sp_fake_mailbox(&mail, "INBOX");
+    for (uint32_t i = 0; i < SP_IMAP_SAVED_MAX + 1000; i++) {
+        inbox->uidnext = 101 + 2 * i;
+        sp_fake_add_message(&mail, inbox, SP_S("\r\n"), 0, (struct sp_date){0});
+    }
+    sp_buf_init(&said, 4U << 20);
+    void *session = sp_imap_new(&env, &peer, 0);
+    drive(session, &mail, &said);
+    say(session, &mail, SP_S("a LOGIN alice@example.org secret\r\nb SELECT INBOX\r\n"), &said);
+    say(session, &mail, SP_S("x SEARCH ALL\r\n"), &said); /* the fake store parses its messages */
+    size_t before = live_bytes;
+    say(session, &mail, SP_S("c SEARCH RETURN (SAVE) UID 101:9099\r\n"), &said);
+    size_t saved = live_bytes - before;
+    print_message("saved: %zu bytes\n", saved);
+    assert_true(saved >= 4500 * sizeof(struct sp_uid_range) && saved < 40000);
+    say(session, &mail, SP_S("d SEARCH RETURN (SAVE) ALL\r\n"), &said);
+    assert_int_equal(count(sp_buf_slice(&said), SP_S("\nd NO [NOTSAVED] ")), 1);
+    assert_true(live_bytes <= before);
+    say(session, &mail, SP_S("e SEARCH RETURN (SAVE) 1:3\r\nf UID FETCH $ UID\r\n"), &said);
+    assert_true(live_bytes < before + 256);
+    assert_int_equal(count(sp_buf_slice(&said), SP_S(" FETCH (UID ")), 3);
+    sp_imap_ops.free(session);
+    sp_buf_release(&said);
+    sp_fake_mail_release(&mail);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_idle), cmocka_unit_test(test_idle_unread),
-        cmocka_unit_test(test_deep_list), cmocka_unit_test(test_each_failure)};
+        cmocka_unit_test(test_idle),         cmocka_unit_test(test_idle_unread),
+        cmocka_unit_test(test_deep_list),    cmocka_unit_test(test_saved),
+        cmocka_unit_test(test_each_failure), cmocka_unit_test(test_each_failure_of_extensions)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
