@@ -350,7 +350,7 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
                                 const struct sp_platform_options *options,
                                 struct sp_platform *ret_platform, struct sp_error *error)
 {
-    char index_path[4096], scrub_path[4096];
+    char index_path[4096], scrub_path[4096], search_path[4096];
     struct sp_platform platform = {.config = config, .lock_fd = lock_fd};
     struct sp_volume_config volume = {
         .min_copies = config->volume.min_copies,
@@ -380,7 +380,9 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
     if (snprintf(index_path, sizeof index_path, "%s/index-%s", config->state,
                  config->volume.name) >= (int)sizeof index_path ||
         snprintf(scrub_path, sizeof scrub_path, "%s/scrub-%s", config->state,
-                 config->volume.name) >= (int)sizeof scrub_path)
+                 config->volume.name) >= (int)sizeof scrub_path ||
+        snprintf(search_path, sizeof search_path, "%s/search-%s", config->state,
+                 config->volume.name) >= (int)sizeof search_path)
         status = sp_error_set(error, SP_LIMIT, config->state, "the path is too long");
     if (!status)
         status = open_units(config, &volume, error);
@@ -398,6 +400,9 @@ enum sp_status sp_platform_open(const struct sp_config *config, int lock_fd,
             .hash_queue_max = 1000,
             .postmaster = config->postmaster,
             .hostname = config->hostname,
+            /* Commands that come and go need none of it. */
+            .search_path = options && options->serving ? search_path : NULL,
+            .volume_id = platform.volume_id,
         };
         status = sp_mail_open(&mail, &platform.mail, error);
     }

@@ -12,6 +12,8 @@
  *     search.c       SEARCH                   match.c     finding text in text
  *     sort.c         SORT                     thread.c    THREAD
  *     rights.c       who may do what              acl.c       ACL_GET, ACL_SET
+ *     sort_keys.c    the keys of SORT and THREAD, out of a message
+ *     search_file.c  ... kept, and search_worker.c: by whom
  *     maildrop.c     MAILDROP: who has one open by POP3
  *     import.c       what the import command needs
  *
@@ -35,6 +37,8 @@
 
 struct sp_bodies;
 struct sp_maildrops;
+struct sp_search_file;
+struct sp_search_worker;
 struct sp_auth;
 
 struct sp_mail {
@@ -44,6 +48,8 @@ struct sp_mail {
     struct sp_bodies *bodies;
     struct sp_auth *auth;
     struct sp_maildrops *maildrops;
+    struct sp_search_file *search_file; /* NULL: nothing is kept for SEARCH and SORT */
+    struct sp_search_worker *search_worker;
     uint8_t rest_secret[32]; /* rest.h; random */
 
     pthread_mutex_t lock; /* of the next three */

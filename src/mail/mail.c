@@ -2,6 +2,9 @@
 #include "mail/auth.h"
 #include "mail/body.h"
 #include "mail/internal.h"
+#include "mail/search_file.h"
+#include "mail/search_worker.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 
@@ -190,6 +193,8 @@ static void changed(void *context, const struct sp_uuid *account, uint32_t mailb
     if (mail->notify)
         mail->notify(mail->notify_context, account, mailbox);
     pthread_mutex_unlock(&mail->notify_lock);
+    if (mail->search_worker)
+        sp_search_worker_notify(mail->search_worker, account, mailbox);
 }
 
 void sp_mail_set_notify(struct sp_mail *mail, sp_mail_notify *notify, void *context)
@@ -198,6 +203,27 @@ void sp_mail_set_notify(struct sp_mail *mail, sp_mail_notify *notify, void *cont
     mail->notify = notify;
     mail->notify_context = context;
     pthread_mutex_unlock(&mail->notify_lock);
+}
+
+/* Without it everything works, but slower. */
+static void open_search(struct sp_mail *mail)
+{
+    const struct sp_mail_config *config = &mail->config;
+    struct sp_error error = {0};
+    if (!config->search_path)
+        return;
+    enum sp_status status =
+        sp_search_file_open(config->search_path, &config->volume_id, config->search_bytes_max,
+                            &mail->search_file, &error);
+    if (status == SP_OK) {
+        status = sp_search_worker_start(mail, config->search_rate, &mail->search_worker);
+        if (status == SP_OK)
+            return;
+        sp_search_file_close(mail->search_file);
+        mail->search_file = NULL;
+    }
+    sp_log(SP_LOG_WARN, "search.none", "status=%s why=%s", sp_status_name(status),
+           SP_LOG_QUOTED(error.why));
 }
 
 enum sp_status sp_mail_open(const struct sp_mail_config *config, struct sp_mail **ret_mail,
@@ -226,6 +252,7 @@ enum sp_status sp_mail_open(const struct sp_mail_config *config, struct sp_mail 
         return sp_error_set(error, status, "mail",
                             "the threads or the memory to hash passwords cannot be had");
     }
+    open_search(mail);
     sp_volume_set_notify(mail->volume, changed, mail);
     *ret_mail = mail;
     return SP_OK;
@@ -240,6 +267,8 @@ void sp_mail_close(struct sp_mail *mail)
         pthread_cond_wait(&mail->idle, &mail->lock);
     pthread_mutex_unlock(&mail->lock);
     sp_volume_set_notify(mail->volume, NULL, NULL);
+    sp_search_worker_stop(mail->search_worker);
+    sp_search_file_close(mail->search_file);
     sp_auth_free(mail->auth);
     sp_bodies_free(mail->bodies);
     sp_maildrops_free(mail->maildrops);

@@ -27,6 +27,12 @@ struct sp_mail_config {
      * such account (RFC 5321 4.5.1). Borrowed; NULL: nobody. */
     const char *postmaster;
     const char *hostname; /* borrowed; used with postmaster only */
+    /* The folder of the search file (mail/search_file.h). NULL: nothing is kept for SORT and
+     * THREAD. One that cannot be opened is done without, and the log says so. */
+    const char *search_path;
+    struct sp_uuid volume_id;
+    uint64_t search_bytes_max; /* how large its file may grow; 0: 64 GiB */
+    uint64_t search_rate;      /* bytes of mail a second that are gone through; 0: 16 MiB */
 };
 
 /* Owns request and reply after the call: must free both. reply is NULL when there was no memory for

@@ -1,11 +1,12 @@
-/* SORT, and the keys that SORT and THREAD need (RFC 5256). */
+/* SORT, and the keys that SORT and THREAD need (RFC 5256): as the search file has them, or computed
+ * where it has none yet. */
 #include "mail/body_read.h"
-#include "mail/match.h"
 #include "mail/search.h"
 
 #include <stdlib.h>
 
-#define BATCH_MESSAGES 512U
+#define BATCH_MESSAGES 512U  /* whose keys are computed between two looks at the index */
+#define BATCH_WALKED   8192U /* ... and gone through */
 #define SCRATCH_BYTES  (16U << 20)
 
 struct collect {
@@ -14,106 +15,71 @@ struct collect {
     struct sp_uid_ranges ranges;
     uint32_t next_uid;
     struct sp_arena scratch; /* of a batch */
-    struct sp_buf decoded, base, folded;
+    struct sp_sort_maker maker;
     struct sp_bytes bytes;
     struct sp_sort_entry *entries;
     uint32_t count, capacity;
-    struct sp_item *items; /* of this batch: whose headers are to be read */
+    struct todo { /* of this batch: whose headers are to be read */
+        uint32_t entry;
+        struct sp_item item;
+    } * todo;
+    uint32_t todo_count;
 };
 
-/* Decoded and folded, in the operation's arena. False: no memory. */
-static bool keep_folded(struct collect *collect, struct sp_slice utf8, struct sp_slice *ret)
+static bool keep(struct collect *collect, bool wanted, struct sp_slice *slice)
 {
-    sp_buf_reset(&collect->folded);
-    sp_mime_fold(utf8, &collect->folded);
-    *ret = sp_arena_copy(&collect->op->arena, sp_buf_slice(&collect->folded));
-    return ret->ptr || !collect->folded.len;
-}
-
-static struct sp_slice decode(struct collect *collect, struct sp_slice raw)
-{
-    if (sp_is_ascii(raw) && (raw.len < 2 || !memmem(raw.ptr, raw.len, "=?", 2)))
-        return raw;
-    sp_buf_reset(&collect->decoded);
-    sp_mime_decode_header(raw, &collect->decoded);
-    return sp_buf_slice(&collect->decoded);
-}
-
-static bool keep_subject(struct collect *collect, struct sp_slice raw, struct sp_sort_entry *entry)
-{
-    sp_buf_reset(&collect->base);
-    sp_mime_base_subject(decode(collect, raw), &collect->base, &entry->reply);
-    return keep_folded(collect, sp_buf_slice(&collect->base), &entry->subject);
-}
-
-static bool keep_address(struct collect *collect, const struct sp_mime_address *list,
-                         uint32_t count, struct sp_slice *ret)
-{
-    return !count || keep_folded(collect, decode(collect, list[0].mailbox), ret);
-}
-
-static bool keep_raw(struct collect *collect, struct sp_slice raw, struct sp_slice *ret)
-{
-    *ret = sp_arena_copy(&collect->op->arena, raw);
-    return ret->ptr || !raw.len;
-}
-
-static enum sp_status fill_entry(struct collect *collect, const struct sp_message *message,
-                                 struct sp_sort_entry *entry)
-{
-    struct sp_mime_envelope_wire envelope;
-    int64_t sent;
-    int zone;
-    bool kept = true;
-    entry->arrival = entry->sent = message->date_s;
-    entry->size = message->size;
-    if (!collect->need)
-        return SP_OK;
-    enum sp_status status =
-        collect->need & SP_NEED_ADDRESSES
-            ? sp_mime_read_envelope(message->envelope, &collect->scratch, &envelope)
-            : sp_mime_read_envelope_text(message->envelope, &collect->scratch, &envelope);
-    if (status)
-        return status;
-    if (collect->need & SP_NEED_SENT && sp_mime_parse_date(envelope.date, &sent, &zone) == SP_OK)
-        entry->sent = sent;
-    if (collect->need & SP_NEED_SUBJECT)
-        kept = keep_subject(collect, envelope.subject, entry);
-    if (kept && collect->need & SP_NEED_ADDRESSES)
-        kept = keep_address(collect, envelope.from, envelope.from_count, &entry->from) &&
-               keep_address(collect, envelope.to, envelope.to_count, &entry->to) &&
-               keep_address(collect, envelope.cc, envelope.cc_count, &entry->cc);
-    if (kept && collect->need & SP_NEED_REFERENCES) {
-        size_t end = sp_slice_find(envelope.in_reply_to, '>'); /* only its first id counts */
-        struct sp_slice first =
-            sp_slice_sub(envelope.in_reply_to, 0, end == SIZE_MAX ? 0 : end + 1);
-        kept = keep_raw(collect, envelope.message_id, &entry->message_id) &&
-               keep_raw(collect, first, &entry->references);
+    if (!wanted || !slice->len) {
+        *slice = (struct sp_slice){NULL, 0};
+        return true;
     }
-    return kept ? SP_OK : SP_NO_MEMORY;
+    *slice = sp_arena_copy(&collect->op->arena, *slice);
+    return slice->ptr != NULL;
 }
 
-static enum sp_status add_entry(struct collect *collect, struct sp_read *read,
-                                struct sp_message_cursor *cursor, uint32_t uid, uint32_t in_batch)
+/* What the search file says, copied out of its map. False: no memory. */
+static bool keep_entry(struct collect *collect, struct sp_sort_entry *entry)
+{
+    bool addresses = collect->need & SP_NEED_ADDRESSES,
+         references = collect->need & SP_NEED_REFERENCES;
+    return keep(collect, collect->need & SP_NEED_SUBJECT, &entry->subject) &&
+           keep(collect, addresses, &entry->from) && keep(collect, addresses, &entry->to) &&
+           keep(collect, addresses, &entry->cc) && keep(collect, references, &entry->id) &&
+           keep(collect, references, &entry->references);
+}
+
+static enum sp_status make_entry(struct collect *collect, struct sp_read *read,
+                                 struct sp_message_cursor *cursor, struct sp_sort_entry *entry)
 {
     struct sp_message message;
     struct sp_slice payload;
     uint64_t lsn, time_ns;
-    enum sp_status status = sp_message_cursor_get(cursor, uid, &payload, &lsn, &time_ns);
+    enum sp_status status = sp_message_cursor_get(cursor, entry->uid, &payload, &lsn, &time_ns);
     if (status == SP_OK)
         status = sp_message_read(payload, &collect->scratch, &message);
     if (status)
         return status == SP_NOT_FOUND ? SP_CORRUPT : status;
+    status = sp_sort_make(&collect->maker, &message, collect->need, &collect->scratch,
+                          &collect->op->arena, entry);
+    struct todo *todo = &collect->todo[collect->todo_count++];
+    todo->entry = collect->count - 1;
+    if (status == SP_OK && collect->need & SP_NEED_REFERENCES)
+        status = sp_item_load(read, &message, &collect->scratch, &todo->item);
+    return status;
+}
+
+static enum sp_status add_entry(struct collect *collect, struct sp_read *read,
+                                struct sp_search_read *kept, struct sp_message_cursor *cursor,
+                                uint32_t uid)
+{
     collect->entries = sp_arena_grow(&collect->op->arena, collect->entries, collect->count,
                                      &collect->capacity, sizeof *collect->entries);
     if (!collect->entries)
         return SP_NO_MEMORY;
     struct sp_sort_entry *entry = &collect->entries[collect->count++];
+    if (sp_search_sort_get(kept, uid, entry))
+        return keep_entry(collect, entry) ? SP_OK : SP_NO_MEMORY;
     *entry = (struct sp_sort_entry){.uid = uid};
-    status = fill_entry(collect, &message, entry);
-    if (status == SP_OK && collect->need & SP_NEED_REFERENCES)
-        status = sp_item_load(read, &message, &collect->scratch, &collect->items[in_batch]);
-    return status;
+    return make_entry(collect, read, cursor, entry);
 }
 
 /* For as many as there can be, at once. What does not fit after all, for want of memory, is found
@@ -135,6 +101,7 @@ static enum sp_status walk_batch(struct collect *collect, struct sp_read *read)
 {
     struct sp_mailbox mailbox;
     struct sp_message_cursor cursor;
+    struct sp_search_read kept;
     struct sp_range_walk walk;
     struct sp_flag_row row;
     enum sp_status status = sp_op_mailbox(collect->op, read, 0, &mailbox);
@@ -144,47 +111,44 @@ static enum sp_status walk_batch(struct collect *collect, struct sp_read *read)
         return status;
     if (!collect->entries)
         make_room(collect, mailbox.row.messages);
+    sp_search_read_begin(collect->op->mail->search_file, &mailbox.account, mailbox.row.id,
+                         mailbox.row.uidvalidity, &kept);
     sp_range_walk_init(&walk, read, &mailbox, collect->ranges, 0);
     walk.from = collect->next_uid;
-    for (uint32_t i = 0; status == SP_OK && i < BATCH_MESSAGES; i++) {
+    for (uint32_t i = 0;
+         status == SP_OK && i < BATCH_WALKED && collect->todo_count < BATCH_MESSAGES; i++) {
         status = sp_range_walk_next(&walk, &row);
         if (status == SP_OK)
-            status = add_entry(collect, read, &cursor, row.uid, i);
+            status = add_entry(collect, read, &kept, &cursor, row.uid);
         if (status == SP_OK && row.uid == UINT32_MAX)
             status = SP_EOF;
         else if (status == SP_OK)
             collect->next_uid = row.uid + 1;
     }
     sp_range_walk_end(&walk);
+    sp_search_read_end(&kept);
     sp_message_cursor_close(&cursor);
     return status;
 }
 
-/* The References field is in no ENVELOPE. A header that cannot be read has none. */
+/* A header that cannot be read has no References. */
 static enum sp_status read_references(struct collect *collect, const struct sp_item *item,
                                       struct sp_sort_entry *entry)
 {
     struct sp_slice header;
-    struct sp_mime_field field;
     uint64_t len = item->header_bytes < SP_BYTES_MAX ? item->header_bytes : SP_BYTES_MAX;
     enum sp_status status = sp_bytes_get(&collect->bytes, item, 0, len, &header);
     if (status)
         return status == SP_NO_MEMORY ? status : SP_OK;
-    while (sp_mime_next_field(&header, &field)) {
-        if (!sp_slice_eq_nocase(field.name, SP_S("References")) ||
-            sp_slice_find(field.body, '<') == SIZE_MAX)
-            continue;
-        return keep_raw(collect, field.body, &entry->references) ? SP_OK : SP_NO_MEMORY;
-    }
-    return SP_OK;
+    return sp_sort_make_references(header, &collect->op->arena, entry);
 }
 
 static enum sp_status run_batch(struct collect *collect, bool *ret_last)
 {
     struct sp_read read;
-    uint32_t first = collect->count;
-    collect->items = sp_arena_array(&collect->scratch, BATCH_MESSAGES, sizeof *collect->items);
-    if (!collect->items)
+    collect->todo = sp_arena_array(&collect->scratch, BATCH_MESSAGES, sizeof *collect->todo);
+    collect->todo_count = 0;
+    if (!collect->todo)
         return SP_NO_MEMORY;
     enum sp_status status = sp_read_begin(collect->op->mail->index, &read);
     if (status)
@@ -194,9 +158,10 @@ static enum sp_status run_batch(struct collect *collect, bool *ret_last)
     *ret_last = status == SP_EOF;
     if (status == SP_EOF)
         status = SP_OK;
-    for (uint32_t i = first;
-         status == SP_OK && collect->need & SP_NEED_REFERENCES && i < collect->count; i++)
-        status = read_references(collect, &collect->items[i - first], &collect->entries[i]);
+    for (uint32_t i = 0;
+         status == SP_OK && collect->need & SP_NEED_REFERENCES && i < collect->todo_count; i++)
+        status = read_references(collect, &collect->todo[i].item,
+                                 &collect->entries[collect->todo[i].entry]);
     sp_arena_release(&collect->scratch);
     return status;
 }
@@ -208,16 +173,12 @@ enum sp_status sp_sort_entries(struct sp_op *op, struct sp_uid_ranges ranges, un
     enum sp_status status = SP_OK;
     bool last = false;
     sp_arena_init(&collect.scratch, SCRATCH_BYTES);
-    sp_buf_init(&collect.decoded, SP_MATCH_TEXT_MAX);
-    sp_buf_init(&collect.base, SP_MATCH_TEXT_MAX);
-    sp_buf_init(&collect.folded, 4 * SP_MATCH_TEXT_MAX);
+    sp_sort_maker_init(&collect.maker);
     sp_bytes_init(&collect.bytes, op->mail);
     while (status == SP_OK && !last)
         status = sp_op_cancelled(op) ? SP_UNAVAILABLE : run_batch(&collect, &last);
     sp_bytes_release(&collect.bytes);
-    sp_buf_release(&collect.folded);
-    sp_buf_release(&collect.base);
-    sp_buf_release(&collect.decoded);
+    sp_sort_maker_release(&collect.maker);
     sp_arena_release(&collect.scratch);
     *ret_entries = collect.entries;
     *ret_count = collect.count;
@@ -274,10 +235,57 @@ static int compare_key(enum sp_sort_key key, const struct sp_sort_entry *a,
     return 0;
 }
 
+/* What most comparisons are decided by: the beginning of the first key, as a number. */
+struct sorted {
+    uint64_t prefix;
+    const struct sp_sort_entry *entry;
+};
+
+static uint64_t prefix_of_text(struct sp_slice text)
+{
+    uint64_t prefix = 0;
+    for (size_t i = 0; i < 8; i++)
+        prefix = prefix << 8 | (i < text.len ? text.ptr[i] : 0);
+    return prefix;
+}
+
+static uint64_t prefix_of(uint8_t key, const struct sp_sort_entry *entry)
+{
+    const uint64_t sign = 1ULL << 63;
+    uint64_t prefix = 0;
+    switch ((enum sp_sort_key)(key & ~SP_SORT_REVERSE)) {
+    case SP_SORT_ARRIVAL:
+        prefix = (uint64_t)entry->arrival ^ sign;
+        break;
+    case SP_SORT_DATE:
+        prefix = (uint64_t)entry->sent ^ sign;
+        break;
+    case SP_SORT_SIZE:
+        prefix = entry->size;
+        break;
+    case SP_SORT_CC:
+        prefix = prefix_of_text(entry->cc);
+        break;
+    case SP_SORT_FROM:
+        prefix = prefix_of_text(entry->from);
+        break;
+    case SP_SORT_SUBJECT:
+        prefix = prefix_of_text(entry->subject);
+        break;
+    case SP_SORT_TO:
+        prefix = prefix_of_text(entry->to);
+        break;
+    }
+    return key & SP_SORT_REVERSE ? ~prefix : prefix;
+}
+
 static int compare_entries(const void *a, const void *b, void *context)
 {
     const struct sp_request *request = context;
-    const struct sp_sort_entry *x = a, *y = b;
+    const struct sorted *left = a, *right = b;
+    const struct sp_sort_entry *x = left->entry, *y = right->entry;
+    if (left->prefix != right->prefix)
+        return left->prefix < right->prefix ? -1 : 1;
     for (uint32_t i = 0; i < request->search.sort_count; i++) {
         uint8_t key = request->search.sort[i];
         int order = compare_key((enum sp_sort_key)(key & ~SP_SORT_REVERSE), x, y);
@@ -309,13 +317,18 @@ enum sp_status sp_op_sort(struct sp_op *op, struct sp_uid_ranges found)
     enum sp_status status = sp_sort_entries(op, found, need, &entries, &count);
     if (status)
         return status;
+    struct sorted *sorted = sp_arena_array(&op->arena, count, sizeof *sorted);
+    if (!sorted)
+        return SP_NO_MEMORY;
+    for (uint32_t i = 0; i < count; i++)
+        sorted[i] = (struct sorted){prefix_of(request->search.sort[0], &entries[i]), &entries[i]};
     if (count)
-        qsort_r(entries, count, sizeof *entries, compare_entries, request);
+        qsort_r(sorted, count, sizeof *sorted, compare_entries, request);
     op->reply->uids = sp_arena_array(&op->reply->arena, count, sizeof *op->reply->uids);
     if (!op->reply->uids)
         return SP_NO_MEMORY;
     for (uint32_t i = 0; i < count; i++)
-        op->reply->uids[i] = entries[i].uid;
+        op->reply->uids[i] = sorted[i].entry->uid;
     op->reply->uids_count = count;
     return SP_OK;
 }

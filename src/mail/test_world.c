@@ -49,7 +49,10 @@ static void world_open(struct world *world, bool rebuild)
                                   .hash_threads = 1,
                                   .hash_queue_max = 6,
                                   .postmaster = ALICE,
-                                  .hostname = "mx.example.net"};
+                                  .hostname = "mx.example.net",
+                                  .search_path = world->search_path,
+                                  .volume_id = world->volume_id,
+                                  .search_bytes_max = 64U << 20};
     assert_int_equal(sp_mail_open(&mail, &world->mail, &error), SP_OK);
     sp_mail_set_notify(world->mail, notified, world);
 }

@@ -23,6 +23,7 @@ struct world {
     pthread_cond_t answered;
     uint64_t session; /* of the requests to come */
     uint32_t notified;
+    const char *search_path; /* NULL: mail is opened without a search file */
 };
 int world_setup(void **state);
 int world_teardown(void **state);

@@ -1,14 +1,12 @@
 /* THREAD: ORDEREDSUBJECT and REFERENCES (RFC 5256, 3). Numbers in brackets are the RFC's steps of
  * REFERENCES.
  *
- * Message ids come from strangers: chains may be long, so nothing here recurses; ids are hashed
+ * Message ids come from strangers: chains may be long, so nothing here recurses; the table hashes
  * with a key of its own.
  */
 #include "mail/search.h"
 
 #include <stdlib.h>
-
-#define REFERENCES_MAX 500U /* of one message; the last ones count */
 
 /* A message, or a dummy for one that is only referred to. */
 struct node {
@@ -110,24 +108,6 @@ static bool is_ancestor(const struct node *node, const struct node *of)
     return false;
 }
 
-/* The next <id> of a field, without its brackets; false: no more. */
-static bool next_id(struct sp_slice *field, struct sp_slice *ret_id)
-{
-    for (;;) {
-        size_t open = sp_slice_find(*field, '<');
-        if (open == SIZE_MAX)
-            return false;
-        *field = sp_slice_from(*field, open + 1);
-        size_t close = sp_slice_find(*field, '>');
-        if (close == SIZE_MAX)
-            return false;
-        *ret_id = sp_slice_trim(sp_slice_sub(*field, 0, close));
-        *field = sp_slice_from(*field, close + 1);
-        if (ret_id->len)
-            return true;
-    }
-}
-
 static struct node *node_of_id(struct threads *threads, struct sp_slice id)
 {
     struct slot *slot = table_slot(threads, &threads->ids, id);
@@ -143,10 +123,9 @@ static struct node *node_of_id(struct threads *threads, struct sp_slice id)
  */
 static struct node *node_of_entry(struct threads *threads, const struct sp_sort_entry *entry)
 {
-    struct sp_slice field = entry->message_id, id;
-    struct node *node = NULL;
-    if (next_id(&field, &id)) {
-        if (!(node = node_of_id(threads, id)))
+    if (entry->id.len) {
+        struct node *node = node_of_id(threads, entry->id);
+        if (!node)
             return NULL;
         if (!node->entry) {
             node->entry = entry;
@@ -159,18 +138,12 @@ static struct node *node_of_entry(struct threads *threads, const struct sp_sort_
 /* (1) False: no memory. */
 static bool add_message(struct threads *threads, const struct sp_sort_entry *entry)
 {
-    struct sp_slice field = entry->references, id;
-    uint32_t count = 0;
     struct node *before = NULL, *node = node_of_entry(threads, entry);
     if (!node)
         return false;
-    while (next_id(&field, &id))
-        count++;
-    field = entry->references;
-    for (uint32_t i = 0; i < count && next_id(&field, &id); i++) {
-        if (count - i > REFERENCES_MAX)
-            continue;
-        struct node *reference = node_of_id(threads, id);
+    for (size_t at = 0; at < entry->references.len; at += SP_SORT_ID_BYTES) {
+        struct node *reference =
+            node_of_id(threads, sp_slice_sub(entry->references, at, at + SP_SORT_ID_BYTES));
         if (!reference)
             return false;
         if (before && !reference->parent && !is_ancestor(reference, before)) /* (1)(A) */
