@@ -181,3 +181,48 @@ def test_unknown_encoding(imap, box):
     ok(imap.append(box, "", None, b"Content-Transfer-Encoding: x-unknown\r\n\r\nabc\r\n"))
     kind, answer = imap.uid("FETCH", "1", "(BINARY.PEEK[1])")
     assert kind == "NO" and answer[0].startswith(b"[UNKNOWN-CTE]")
+
+
+def test_preview(imap, box):
+    """RFC 8970: text of the first text part, charset and transfer encoding undone, HTML left out."""
+    alternative = ("Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n \r\n"
+                   "--b\r\nContent-Type: text/html; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+                   "<style>x</style><p>Gr=FC=DFe <i>aus</i> K&ouml;ln</p>\r\n--b--\r\n").encode()
+    for data in (message("plain", "Good  morning,\n\nall\n"), alternative, message("long", "word " * 100),
+                 b"Content-Type: image/png\r\n\r\nxxx\r\n",
+                 b"Content-Type: message/rfc822\r\n\r\n" + message("inside", "not shown")):
+        ok(imap.append(box, "", None, data))
+    assert one(imap, 1, "PREVIEW") == '"Good morning, all"'
+    assert binary(imap, 2, "PREVIEW") == ((False, "Grüße aus Köln".encode()), "OK")
+    assert one(imap, 3, "PREVIEW") == '"' + ("word " * 40).strip() + '"'
+    assert one(imap, 4, "PREVIEW") == one(imap, 5, "PREVIEW") == '""'
+    assert b'PREVIEW "Good' in ok(imap.fetch("1", "(PREVIEW (LAZY))"))[0]
+
+
+def replace(imap, what, box, data):
+    tag = imap._new_tag()
+    imap.send(b"%s %s %s (\\Draft) {%d+}\r\n%s\r\n" % (tag, what.encode(), box.encode(), len(data), data))
+    lines = [imap.readline()]
+    while not lines[-1].startswith(tag):
+        lines.append(imap.readline())
+    return lines
+
+
+def test_replace(shared_platform, imap, box):
+    """RFC 8508, 3: the new message comes and the old one goes in one commit, also to another mailbox; or neither."""
+    for i in range(3):
+        ok(imap.append(box, "", None, message(f"draft {i}")))
+    lines = replace(imap, "REPLACE 2", box, message("draft 1, second try"))
+    assert b"[APPENDUID" in lines[0] and b" 4] " in lines[0] and b"* 2 EXPUNGE\r\n" in lines and b" OK " in lines[-1]
+    assert uids(imap) == [1, 3, 4]
+    assert b"NO [NONEXISTENT]" in replace(imap, "UID REPLACE 2", box, message("again"))[-1]
+    ok(imap.create(box + "-sent"))
+    assert b" OK " in replace(imap, "UID REPLACE 4", box + "-sent", message("sent"))[-1]
+    assert uids(imap) == [1, 3] and b"MESSAGES 1" in ok(imap.status(box + "-sent", "(MESSAGES)"))[0]
+    with shared_platform.imap("user@example.org", select=box) as other:
+        ok(other.store("1", "+FLAGS", r"(\Deleted)"))
+        ok(other.expunge())
+    assert b"NO [" in replace(imap, "UID REPLACE 1", box, message("too late"))[-1]
+    assert uids(imap) == [3]
+    assert b"NO [TRYCREATE]" in replace(imap, "UID REPLACE 3", "nowhere", message("lost"))[-1]
+    assert uids(imap) == [3]

@@ -294,16 +294,51 @@ static void append_release(struct sp_op *op)
     sp_arrivals_release(append->arrivals, append->count);
 }
 
+/* The message that is replaced, in its mailbox; its spans are kept. *ret_there: it is there. */
+static enum sp_status find_replaced(struct sp_plan *plan, struct sp_op *op,
+                                    struct sp_mailbox *ret_source, struct sp_span_list *ret_spans,
+                                    bool *ret_there)
+{
+    struct sp_read *read = sp_plan_read(plan);
+    struct sp_uid_range uid = {op->request->append.replaces, op->request->append.replaces};
+    struct sp_uid_list list = sp_uid_list(sp_plan_arena(plan));
+    struct sp_range_walk walk;
+    struct sp_flag_row row;
+    enum sp_status status =
+        sp_op_mailbox(op, read, SP_RIGHT_DELETED | SP_RIGHT_EXPUNGE, ret_source);
+    if (status == SP_OK)
+        status = sp_plan_keep_mailbox(plan, ret_source);
+    if (status)
+        return status;
+    sp_range_walk_init(&walk, read, ret_source, (struct sp_uid_ranges){&uid, 1}, 0);
+    status = sp_range_walk_next(&walk, &row);
+    sp_range_walk_end(&walk);
+    *ret_there = status == SP_OK;
+    if (status)
+        return status == SP_EOF ? SP_OK : status;
+    sp_uid_list_add(&list, row.uid, row.uid);
+    return sp_uid_list_spans(&list, sp_plan_arena(plan), ret_spans) ? SP_OK : SP_NO_MEMORY;
+}
+
 static enum sp_status append_plan(struct sp_plan *plan, struct sp_op *op)
 {
     struct append *append = op->state;
     struct sp_reply *reply = op->reply;
     struct sp_uid_list uids = sp_uid_list(&reply->arena);
     struct sp_mailbox mailbox;
+    struct sp_mailbox source;
+    struct sp_span_list replaced;
     uint32_t first, rights;
+    bool replaces = op->request->append.replaces, there = false;
     struct sp_read *read = sp_plan_read(plan);
-    enum sp_status status =
-        sp_op_target_mailbox(op, read, op->request->name, SP_RIGHT_INSERT, &mailbox);
+    reply->missing = 0;
+    reply->new_ranges = (struct sp_uid_ranges){NULL, 0};
+    enum sp_status status = replaces ? find_replaced(plan, op, &source, &replaced, &there) : SP_OK;
+    if (status == SP_OK && replaces && !there)
+        reply->missing = 1;
+    if (status || reply->missing)
+        return status;
+    status = sp_op_target_mailbox(op, read, op->request->name, SP_RIGHT_INSERT, &mailbox);
     if (status == SP_OK)
         status = sp_plan_keep_mailbox(plan, &mailbox);
     if (status == SP_OK)
@@ -323,7 +358,11 @@ static enum sp_status append_plan(struct sp_plan *plan, struct sp_op *op)
         return SP_NO_MEMORY;
     reply->uidvalidity = mailbox.row.uidvalidity;
     reply->new_ranges = sp_uid_list_ranges(&uids);
-    return sp_plan_emit_arrivals(plan, &mailbox, append->arrivals, append->count, &first);
+    status = sp_plan_emit_arrivals(plan, &mailbox, append->arrivals, append->count, &first);
+    if (status || !replaces)
+        return status;
+    status = sp_plan_next_modseq(plan, &source.account, &reply->modseq);
+    return status ? status : sp_plan_emit_expunge(plan, &source, reply->modseq, replaced);
 }
 
 void sp_op_append(struct sp_op *op)

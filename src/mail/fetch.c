@@ -17,6 +17,7 @@ struct place {
     enum sp_status status;
     uint64_t offset, bytes;
     enum sp_mime_encoding encoding; /* BINARY */
+    struct sp_preview_texts *texts; /* PREVIEW */
 };
 
 struct fetch {
@@ -47,7 +48,7 @@ static bool is_decoded(const struct sp_section *section)
 
 static enum sp_status find_place(const struct sp_message *message, const struct sp_section *section,
                                  struct sp_mime_message *parts, struct sp_arena *arena,
-                                 struct place *ret)
+                                 struct sp_arena *kept, struct place *ret)
 {
     static const enum sp_mime_section kinds[] = {[SP_SECTION_ALL] = SP_MIME_SECTION_ALL,
                                                  [SP_SECTION_HEADER] = SP_MIME_SECTION_HEADER,
@@ -58,20 +59,26 @@ static enum sp_status find_place(const struct sp_message *message, const struct 
                                                  [SP_SECTION_BINARY] = SP_MIME_SECTION_ALL,
                                                  [SP_SECTION_BINARY_SIZE] = SP_MIME_SECTION_ALL,
                                                  [SP_SECTION_THREAD_ID] = SP_MIME_SECTION_HEADER};
-    *ret = (struct place){SP_OK, 0, message->header_bytes, SP_MIME_ENCODING_NONE};
-    if (section->path_len == 0 && section->kind != SP_SECTION_MIME) {
+    *ret = (struct place){SP_OK, 0, message->header_bytes, SP_MIME_ENCODING_NONE, NULL};
+    if (section->path_len == 0 && section->kind != SP_SECTION_MIME &&
+        section->kind != SP_SECTION_PREVIEW) {
         /* Of the message itself: no need to look at the part table. */
         if (section->kind == SP_SECTION_ALL || is_decoded(section))
             ret->bytes = message->size;
         else if (section->kind == SP_SECTION_TEXT)
-            *ret = (struct place){SP_OK, message->header_bytes,
-                                  message->size - message->header_bytes, SP_MIME_ENCODING_NONE};
+            *ret =
+                (struct place){SP_OK, message->header_bytes, message->size - message->header_bytes,
+                               SP_MIME_ENCODING_NONE, NULL};
         return SP_OK;
     }
     if (!parts->parts) {
         enum sp_status status = sp_mime_read_parts(message->parts, arena, parts);
         if (status)
             return status;
+    }
+    if (section->kind == SP_SECTION_PREVIEW) {
+        ret->texts = sp_arena_alloc(kept, sizeof *ret->texts);
+        return ret->texts ? sp_preview_find(parts, kept, ret->texts) : SP_NO_MEMORY;
     }
     ret->status = sp_mime_section_range(parts, section->path, section->path_len,
                                         kinds[section->kind], &ret->offset, &ret->bytes);
@@ -111,7 +118,7 @@ static enum sp_status note_body(struct fetch *fetch, struct sp_read *read,
     enum sp_status status = sp_item_load(read, message, arena, &body->item);
     for (uint32_t i = 0; status == SP_OK && i < sections; i++) {
         const struct sp_section *section = &request->fetch.sections[i];
-        status = find_place(message, section, &parts, &fetch->scratch, &body->places[i]);
+        status = find_place(message, section, &parts, &fetch->scratch, arena, &body->places[i]);
         if (status || body->places[i].status)
             continue;
         uint64_t bytes = wanted_bytes(section, body->places[i].bytes);
@@ -234,7 +241,8 @@ static enum sp_status note_gone(struct fetch *fetch)
     if (!fetch->rows || !fetch->bodies || !places)
         return SP_NO_MEMORY;
     for (uint32_t i = 0; i < sections; i++)
-        places[i] = (struct place){SP_OK, rest.offset, rest.bytes, rest.decoding.decoder.encoding};
+        places[i] =
+            (struct place){SP_OK, rest.offset, rest.bytes, rest.decoding.decoder.encoding, NULL};
     fetch->rows[0] = (struct sp_row){.uid = uid};
     fetch->bodies[0] = (struct fetch_body){rest.item, places};
     fetch->count = 1;
@@ -351,6 +359,33 @@ static enum sp_status fill_thread_id(struct fetch *fetch, struct sp_bytes *bytes
     return status;
 }
 
+static enum sp_status fill_preview(struct fetch *fetch, struct sp_bytes *bytes,
+                                   const struct sp_item *item, const struct place *place,
+                                   struct sp_buf *buf, struct sp_fetch_section *ret)
+{
+    enum sp_status status = sp_preview(bytes, item, place->texts, buf);
+    if (status)
+        return status;
+    ret->bytes = sp_arena_copy(&fetch->op->reply->arena, sp_buf_slice(buf));
+    ret->size = ret->bytes.len;
+    return ret->bytes.ptr || !buf->len ? SP_OK : SP_NO_MEMORY;
+}
+
+/* What is worked out of a message. */
+static enum sp_status fill_derived(struct fetch *fetch, struct sp_bytes *bytes, struct sp_buf *buf,
+                                   uint32_t uid, const struct fetch_body *body, uint32_t index,
+                                   struct sp_fetch_section *ret)
+{
+    const struct sp_section *section = &fetch->op->request->fetch.sections[index];
+    if (is_decoded(section))
+        return fill_decoded(fetch, bytes, uid, body, index, ret);
+    if (section->kind == SP_SECTION_THREAD_ID)
+        return fill_thread_id(fetch, bytes, &body->item, ret);
+    return body->places[index].texts
+               ? fill_preview(fetch, bytes, &body->item, &body->places[index], buf, ret)
+               : SP_INVALID;
+}
+
 /* One section of one message, its bytes copied into the reply. */
 static enum sp_status fill_section(struct fetch *fetch, struct sp_bytes *bytes, struct sp_buf *buf,
                                    uint32_t uid, const struct fetch_body *body, uint32_t index,
@@ -361,9 +396,8 @@ static enum sp_status fill_section(struct fetch *fetch, struct sp_bytes *bytes, 
     struct sp_slice found = {NULL, 0};
     uint64_t size = 0;
     enum sp_status status = place->status;
-    if (status == SP_OK && (section->kind == SP_SECTION_THREAD_ID || is_decoded(section))) {
-        status = is_decoded(section) ? fill_decoded(fetch, bytes, uid, body, index, ret)
-                                     : fill_thread_id(fetch, bytes, &body->item, ret);
+    if (status == SP_OK && (section->kind >= SP_SECTION_BINARY)) {
+        status = fill_derived(fetch, bytes, buf, uid, body, index, ret);
         if (status == SP_NO_MEMORY)
             return status;
         ret->status = status == SP_OK || status == SP_NOT_FOUND ? status : SP_UNAVAILABLE;

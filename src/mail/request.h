@@ -45,6 +45,7 @@
     65536U /* bytes of one section in one fetch reply; ask again for the rest */
 #define SP_FETCH_REPLY_BYTES   262144U /* a fetch reply stops after the row that passes this */
 #define SP_SECTION_DEPTH_MAX   50U
+#define SP_PREVIEW_CHARS       200U
 #define SP_OBJECT_ID_BYTES     16U /* of EMAILID, MAILBOXID and THREADID */
 #define SP_REQUEST_ARENA_BYTES (8U << 20)
 #define SP_PEER_BYTES          16U
@@ -196,6 +197,7 @@ enum sp_section_kind {
                           message itself, multiparts and enclosed messages have none */
     SP_SECTION_BINARY_SIZE, /* how long that is: its size alone */
     SP_SECTION_THREAD_ID, /* SP_OBJECT_ID_BYTES (RFC 8474); SP_NOT_FOUND: nothing names a thread */
+    SP_SECTION_PREVIEW,   /* how its text begins (RFC 8970): UTF-8, SP_PREVIEW_CHARS at most */
     SP_SECTION_KINDS,
 };
 struct sp_section {
@@ -365,6 +367,9 @@ struct sp_request {
         struct {
             struct sp_append *messages; /* all or none (RFC 3502) */
             uint32_t messages_count;
+            /* This UID of `mailbox` is expunged in the same commit (RFC 8508): when it is not
+             * there, nothing is done, and `missing` is 1. 0: none */
+            uint32_t replaces;
         } append;
         struct {
             struct sp_search_node *nodes;
@@ -427,7 +432,8 @@ struct sp_reply {
     struct sp_uid_ranges gone; /* SYNC: expunged since; or all UIDs below uidnext that are not
                                   there, where it is not known when they went */
     struct sp_uid_ranges failed; /* STORE: MODIFIED by UNCHANGEDSINCE */
-    uint64_t missing;    /* STORE; COPY if `whole`: how many UIDs of the ranges are not there */
+    uint64_t missing; /* STORE; APPEND that replaces; COPY if `whole`: how many UIDs of the ranges
+                         are not there */
     struct sp_row *rows; /* SYNC: changed flags; FETCH: ascending UIDs (those that exist) */
     uint32_t rows_count;
     bool more;               /* FETCH, SYNC: not all; go on after the last row's UID */

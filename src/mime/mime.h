@@ -176,6 +176,11 @@ void sp_mime_decode_header(struct sp_slice body, struct sp_buf *buf);
  * its charset to UTF-8. Unknown ones pass through. */
 void sp_mime_decode_text(struct sp_slice content, struct sp_slice encoding, struct sp_slice charset,
                          struct sp_buf *buf);
+/* The beginning of a text as one line: white space is one blank, characters that cannot be seen are
+ * left out, at most chars_max characters stay; of HTML what a person would see. UTF-8 in, as
+ * sp_mime_decode_text leaves it, and out. */
+void sp_mime_preview(struct sp_slice utf8, bool html, size_t chars_max, struct sp_buf *buf);
+
 /* Transfer encodings, undone piece by piece (RFC 2045, 6). The state is four small numbers, so that
  * decoding can stop anywhere, be written down, and go on later. */
 enum sp_mime_encoding {

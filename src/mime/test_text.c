@@ -520,15 +520,61 @@ static void test_decoder_of_blanks(void **state)
     sp_buf_release(&expected);
 }
 
+/* RFC 8970, 3.2: one line of what a person would see. */
+static void test_preview(void **state)
+{
+    (void)state;
+    static const struct {
+        bool html;
+        const char *text, *preview;
+    } cases[] = {
+        {false, "  Hello,\r\n\r\n\tworld  \xc2\xa0 !\x01 ", "Hello, world !"},
+        {false,
+         "a\xe2\x80\x8b\xcd\x8f"
+         "b <b>&amp;",
+         "ab <b>&amp;"},
+        {false, "", ""},
+        {false, " \r\n", ""},
+        {true,
+         "<html><head><title>No</title><style>p {}</style></head><body><p>Hi <b>bo</b>ld</p>x",
+         "Hi bold x"},
+        {true, "<!-- no --> yes<script>if (a<b) no</SCRIPT >!", "yes !"},
+        {true, "a &amp; b &lt;c&gt; &#65;&#x42;&nbsp;&frob; &#xd800; & d",
+         "a & b <c> AB &frob; &#xd800; & d"},
+        {true, "1 < 2 <img alt=\"a > b\"> 3 <", "1 < 2 3 <"},
+        {true, "<style>never closed", ""},
+        {true, "<!-- never closed", ""},
+        {true, "<!DOCTYPE html><?xml?>x<br/>y", "x y"},
+        {true, "&shy;&zwnj;&#847;x&#1114112;", "x&#1114112;"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sp_buf buf;
+        sp_buf_init(&buf, 1000);
+        sp_mime_preview(sp_slice_str(cases[i].text), cases[i].html, 200, &buf);
+        check_text(&buf, sp_slice_str(cases[i].preview));
+        sp_buf_release(&buf);
+    }
+    /* Characters count, not bytes; none is cut. */
+    struct sp_buf buf;
+    sp_buf_init(&buf, 100);
+    sp_mime_preview(SP_S("\xc3\xa4\xf0\x9f\x98\x80 x"), false, 2, &buf);
+    check_text(&buf, SP_S("\xc3\xa4\xf0\x9f\x98\x80"));
+    sp_mime_preview(SP_S("ab cd"), false, 3, &buf);
+    check_text(&buf, SP_S("ab"));
+    sp_mime_preview(SP_S("a\xe2\x82"), false, 10, &buf);
+    check_text(&buf, SP_S("a\xef\xbf\xbd"));
+    sp_buf_release(&buf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decode_text),       cmocka_unit_test(test_long_text),
-        cmocka_unit_test(test_full_buffer),       cmocka_unit_test(test_fold),
-        cmocka_unit_test(test_base_subject),      cmocka_unit_test(test_utf7),
-        cmocka_unit_test(test_malformed_utf7),    cmocka_unit_test(test_utf7_characters),
-        cmocka_unit_test(test_is_utf8),           cmocka_unit_test(test_decoder),
-        cmocka_unit_test(test_decoder_of_blanks),
+        cmocka_unit_test(test_decode_text),    cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_full_buffer),    cmocka_unit_test(test_fold),
+        cmocka_unit_test(test_base_subject),   cmocka_unit_test(test_utf7),
+        cmocka_unit_test(test_malformed_utf7), cmocka_unit_test(test_utf7_characters),
+        cmocka_unit_test(test_is_utf8),        cmocka_unit_test(test_preview),
+        cmocka_unit_test(test_decoder),        cmocka_unit_test(test_decoder_of_blanks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* APPEND (RFC 3501, 6.3.11; RFC 3502; RFC 4315).
+/* APPEND (RFC 3501, 6.3.11; RFC 3502; RFC 4315), and REPLACE (RFC 8508), which is one that takes a
+ * message away in the same commit.
  *
  * The bytes of a message go through one buffer of SP_BODY_PIECE_MAX: when it is full and more is to
  * come it is handed to `mail` as a piece of a body, so that what a session holds does not grow with
@@ -21,6 +22,7 @@ struct sp_imap_append {
     struct sp_slice name;
     struct sp_append *messages; /* in the command's arena, like the name */
     uint32_t count, capacity;
+    uint32_t replaces; /* a UID of the selected mailbox; 0: none */
     bool in_literal;
     bool in_utf8;        /* the message stands in UTF8 (...): a parenthesis follows it */
     bool binary;         /* it is a literal8, and may hold NUL */
@@ -109,6 +111,22 @@ static void put_piece(struct sp_imap *s)
     sp_imap_submit(s, request, on_put);
 }
 
+/* RFC 8508, 3.4: the new message's UID first, then that the old one is gone, which is news like any
+ * other. */
+static void on_replaced(struct sp_imap *s, const struct sp_reply *reply)
+{
+    if (reply->missing) {
+        s->selected->news = true;
+        sp_imap_finish(s, "NO [EXPUNGEISSUED] The message no longer exists");
+        return;
+    }
+    sp_buf_addf(&s->out, "* OK [APPENDUID %" PRIu32 " ", reply->uidvalidity);
+    sp_imap_add_ranges(&s->out, reply->new_ranges);
+    sp_buf_add(&s->out, SP_S("] Replacement message ready\r\n"));
+    s->selected->news = true;
+    sp_imap_finish_ok(s);
+}
+
 static void on_append(struct sp_imap *s, const struct sp_reply *reply)
 {
     struct sp_imap_append *a = s->append;
@@ -117,6 +135,10 @@ static void on_append(struct sp_imap *s, const struct sp_reply *reply)
         return;
     }
     a->count = 0; /* the bodies are the messages' now */
+    if (a->replaces) {
+        on_replaced(s, reply);
+        return;
+    }
     if (s->selected && sp_slice_eq(sp_slice(s->selected->name, s->selected->name_len), a->name))
         s->selected->news = true;
     struct sp_buf *final = sp_imap_final(s);
@@ -170,6 +192,7 @@ static void submit(struct sp_imap *s)
     }
     request->append.messages = messages;
     request->append.messages_count = a->count;
+    request->append.replaces = a->replaces;
     last->message.bytes = (struct sp_slice){0};
     sp_buf_release(&a->piece);
     sp_imap_submit(s, request, on_append);
@@ -206,6 +229,8 @@ static void begin_literal(struct sp_imap *s, const struct sp_append *message, ui
         wrong(
             a,
             "NO [CANNOT] An empty message cannot be appended"); /* RFC 3502: how a client cancels */
+    else if (s->command.verb == SP_IMAP_REPLACE && a->count)
+        wrong(a, "REPLACE takes one message");
     else if (a->count == SP_IMAP_APPEND_MESSAGES_MAX)
         wrong(a, "NO [LIMIT] Too many messages in one command");
     else if (!a->swallow && !add_message(s, message))
@@ -221,6 +246,24 @@ static void begin_literal(struct sp_imap *s, const struct sp_append *message, ui
     } else if (bytes > max && bytes - max > max) {
         sp_imap_bye(s, "[TOOBIG] Message is larger than this server takes");
     }
+}
+
+/* Which message is replaced: by now, before the literal is asked for. */
+static void find_replaced(struct sp_imap *s)
+{
+    struct sp_imap_append *a = s->append;
+    struct sp_uid_ranges uids;
+    const char *error = NULL;
+    if (!s->selected)
+        wrong(a, "Select a mailbox first");
+    else if (s->selected->read_only)
+        wrong(a, "NO [NOPERM] The mailbox was opened read-only");
+    else if (!sp_imap_resolve_set(s, s->command.append.replaced, !s->command.uid, &uids, &error))
+        wrong(a, error ? error : "NO [UNAVAILABLE] Out of memory");
+    else if (uids.count != 1 || !sp_imap_uidmap_seq(&s->selected->map, uids.ptr[0].first))
+        wrong(a, "NO [NONEXISTENT] No such message");
+    else
+        a->replaces = uids.ptr[0].first;
 }
 
 void sp_imap_run_append(struct sp_imap *s, const struct sp_imap_extent *extent)
@@ -241,6 +284,8 @@ void sp_imap_run_append(struct sp_imap *s, const struct sp_imap_extent *extent)
     else
         a->name = s->command.append.name; /* in the arena */
     a->in_utf8 = p.utf8_message;
+    if (parsed && s->command.verb == SP_IMAP_REPLACE)
+        find_replaced(s);
     sp_imap_read_on(s, SP_IMAP_APPENDING);
     begin_literal(s, parsed ? s->command.append.message : NULL, extent->literal, extent->binary,
                   extent->waits);

@@ -204,6 +204,20 @@ static void add_thread_id(struct sp_buf *to, struct sp_slice id)
     sp_buf_add(to, SP_S(") "));
 }
 
+/* RFC 8970, 3.2: NIL only where the client said that it can do without. */
+static bool add_preview(struct sp_buf *to, const struct sp_fetch_section *part, bool lazy)
+{
+    if (part->status != SP_OK && !lazy)
+        return false;
+    sp_buf_add(to, SP_S("PREVIEW "));
+    if (part->status == SP_OK)
+        sp_imap_add_string(to, part->bytes);
+    else
+        sp_buf_add(to, SP_S("NIL"));
+    sp_buf_add_byte(to, ' ');
+    return true;
+}
+
 /* A literal has no NUL (RFC 3501, 9: CHAR8): where a message has one, it is 0x80. BINARY shows it.
  */
 static void add_bytes(struct sp_buf *to, struct sp_slice bytes, enum sp_section_kind kind)
@@ -227,6 +241,10 @@ static bool add_section(struct sp_imap *s, uint32_t uid, uint32_t index,
     struct sp_buf *to = target(s);
     enum sp_section_kind kind = s->fetch->args->sections[index].kind;
     bool missing = part->status == SP_NOT_FOUND;
+    if (kind == SP_SECTION_PREVIEW) {
+        bool lazy = (s->fetch->args->lazy >> index) & 1;
+        return add_preview(to, part, lazy);
+    }
     if ((part->status != SP_OK && !missing) || part->bytes.len > part->size)
         return false;
     sp_buf_add(to, s->fetch->args->labels[index]);

@@ -36,6 +36,7 @@ enum sp_imap_verb {
     SP_IMAP_NAMESPACE,
     SP_IMAP_NOOP,
     SP_IMAP_RENAME,
+    SP_IMAP_REPLACE,
     SP_IMAP_SEARCH,
     SP_IMAP_SELECT,
     SP_IMAP_SETACL,
@@ -108,6 +109,7 @@ struct sp_imap_fetch_args {
     uint32_t sections_count;
     uint32_t sections_capacity;
     uint64_t reads; /* bit i: section i sets \Seen */
+    uint64_t lazy;  /* ... is a preview that may be left out */
     uint64_t changed_since;
     bool has_changed_since;
     bool vanished; /* what was expunged since then is asked for as well */
@@ -196,7 +198,8 @@ struct sp_imap_command {
         } copy; /* COPY, MOVE, UID EXPUNGE */
         struct {
             struct sp_slice name;
-            struct sp_append *message; /* the first one, without its bytes */
+            struct sp_append *message;   /* the first one, without its bytes */
+            struct sp_imap_set replaced; /* REPLACE: one number */
         } append;
         struct {
             struct sp_slice name, identifier;

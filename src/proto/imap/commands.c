@@ -23,7 +23,7 @@ void sp_imap_add_capability(const struct sp_imap *s, struct sp_buf *buf)
                    " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE"
                    " CREATE-SPECIAL-USE STATUS=SIZE"
                    " SEARCHRES ESORT PARTIAL UTF8=ACCEPT UIDONLY INPROGRESS"
-                   " OBJECTID SAVEDATE BINARY"
+                   " OBJECTID SAVEDATE BINARY PREVIEW REPLACE"
                    " ACL RIGHTS=texk LIST-MYRIGHTS"
                    " APPENDLIMIT=");
     sp_buf_add_decimal(buf, s->env->message_bytes_max);

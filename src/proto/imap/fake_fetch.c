@@ -68,6 +68,18 @@ static enum sp_status thread_id(struct sp_fake_message *message, struct sp_buf *
     return SP_OK;
 }
 
+/* Of the first leaf, as if it were plain. */
+static enum sp_status preview(struct sp_fake_message *message, struct sp_buf *buf)
+{
+    const struct sp_mime_part *part = message->mime.parts;
+    while (part->kind != SP_MIME_LEAF)
+        part++;
+    struct sp_slice text = sp_slice(message->bytes + part->body_offset, (size_t)part->body_bytes);
+    if (sp_mime_is_utf8(text))
+        sp_mime_preview(text, false, SP_PREVIEW_CHARS, buf);
+    return SP_OK;
+}
+
 static void fill_section(struct sp_fake_mail *mail, struct sp_fake_message *message,
                          const struct sp_section *section, struct sp_arena *arena,
                          struct sp_fetch_section *ret)
@@ -81,6 +93,7 @@ static void fill_section(struct sp_fake_mail *mail, struct sp_fake_message *mess
         mail->pieces_until_lost--;
     sp_buf_init(&buf, 64U << 20);
     ret->status = section->kind == SP_SECTION_THREAD_ID ? thread_id(message, &buf)
+                  : section->kind == SP_SECTION_PREVIEW ? preview(message, &buf)
                                                         : whole_section(message, section, &buf);
     if (ret->status == SP_OK) {
         struct sp_slice all = sp_slice_from(sp_buf_slice(&buf), section->offset);

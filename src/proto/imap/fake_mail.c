@@ -348,6 +348,20 @@ static void drop_body(struct sp_fake_mail *mail, uint64_t id)
     body->id = 0;
 }
 
+/* The mailbox that holds the message that is replaced; NULL: it is not there. */
+static struct sp_fake_mailbox *replaced_in(struct sp_fake_mail *mail,
+                                           const struct sp_request *request)
+{
+    for (uint32_t i = 0; i < mail->mailboxes_count; i++) {
+        struct sp_fake_mailbox *mailbox = &mail->mailboxes[i];
+        for (uint32_t k = 0; mailbox->id == request->mailbox.mailbox && k < mailbox->messages_count;
+             k++)
+            if (mailbox->messages[k].uid == request->append.replaces)
+                return mailbox;
+    }
+    return NULL;
+}
+
 static enum sp_status append(struct sp_fake_mail *mail, const struct sp_request *request,
                              struct sp_reply *reply)
 {
@@ -355,6 +369,14 @@ static enum sp_status append(struct sp_fake_mail *mail, const struct sp_request 
     if (!mailbox || !mailbox->exists)
         return SP_NOT_FOUND;
     sp_assert(request->append.messages_count);
+    struct sp_fake_mailbox *source = replaced_in(mail, request);
+    if (request->append.replaces && !source) {
+        reply->missing = 1;
+        for (uint32_t i = 0; i < request->append.messages_count; i++)
+            if (request->append.messages[i].message.body)
+                drop_body(mail, request->append.messages[i].message.body);
+        return SP_OK;
+    }
     new_ranges(reply, &reply->new_ranges, request->append.messages_count);
     for (uint32_t i = 0; i < request->append.messages_count; i++) {
         const struct sp_append *message = &request->append.messages[i];
@@ -378,6 +400,8 @@ static enum sp_status append(struct sp_fake_mail *mail, const struct sp_request 
         sp_buf_release(&bytes);
     }
     reply->uidvalidity = mailbox->uidvalidity;
+    if (source)
+        sp_fake_expunge(mail, source, request->append.replaces);
     return SP_OK;
 }
 

@@ -535,9 +535,12 @@ bool sp_imap_is_append_text(struct sp_slice text)
     struct sp_slice word;
     sp_arena_init(&arena, SP_IMAP_COMMAND_MAX + 64);
     struct sp_imap_parse p = {.rest = text, .arena = &arena};
-    bool is = sp_imap_take_tag(&p, &word) && sp_imap_take_space(&p) &&
-              sp_imap_skip_word(&p, "APPEND") && sp_imap_take_space(&p) &&
-              sp_imap_take_astring(&p, &word) && sp_imap_take_space(&p);
+    bool is = sp_imap_take_tag(&p, &word) && sp_imap_take_space(&p);
+    if (is && !(sp_imap_skip_word(&p, "APPEND") && sp_imap_take_space(&p)))
+        is = (!sp_imap_skip_word(&p, "UID") || sp_imap_take_space(&p)) &&
+             sp_imap_skip_word(&p, "REPLACE") && sp_imap_take_space(&p) &&
+             sp_imap_take_word(&p, &word) && sp_imap_take_space(&p);
+    is = is && sp_imap_take_astring(&p, &word) && sp_imap_take_space(&p);
     sp_arena_release(&arena);
     return is;
 }

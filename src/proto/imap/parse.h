@@ -69,8 +69,8 @@ bool sp_imap_take_date_time(struct sp_imap_parse *p, struct sp_date *ret_date);
 uint32_t sp_imap_special_use(struct sp_slice name);
 extern const char *const sp_imap_special_use_names[7]; /* bit i is name i */
 
-/* Whether text is `tag APPEND mailbox `, so that a literal that follows is a message (or its flags
- * are malformed). */
+/* Whether text is `tag APPEND mailbox `, or `tag REPLACE number mailbox `, so that a literal that
+ * follows is a message (or its flags are malformed). */
 bool sp_imap_is_append_text(struct sp_slice text);
 
 bool sp_imap_is_atom_char(uint8_t c);

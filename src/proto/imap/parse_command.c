@@ -16,6 +16,18 @@ static bool parse_append(struct sp_imap_parse *p, struct sp_imap_command *comman
            sp_imap_take_space(p) && sp_imap_parse_append_message(p, command->append.message);
 }
 
+/* RFC 8508, 6: one message, by its number or UID, then what APPEND has. */
+static bool parse_replace(struct sp_imap_parse *p, struct sp_imap_command *command)
+{
+    struct sp_imap_set set;
+    if (!sp_imap_take_space(p) || !sp_imap_take_set(p, &set))
+        return false;
+    if (set.count != 1 || set.ptr[0].first != set.ptr[0].last)
+        return sp_imap_wrong(p, "REPLACE wants one message");
+    command->append.replaced = set;
+    return parse_append(p, command);
+}
+
 static bool parse_authenticate(struct sp_imap_parse *p, struct sp_imap_command *command)
 {
     if (!sp_imap_take_space(p) || !sp_imap_take_word(p, &command->authenticate.mechanism))
@@ -203,6 +215,7 @@ static const struct {
     [SP_IMAP_NAMESPACE] = {"NAMESPACE", AUTH, false, parse_nothing},
     [SP_IMAP_NOOP] = {"NOOP", ANY, false, parse_nothing},
     [SP_IMAP_RENAME] = {"RENAME", AUTH, false, parse_rename},
+    [SP_IMAP_REPLACE] = {"REPLACE", SELECTED, true, parse_replace},
     [SP_IMAP_SEARCH] = {"SEARCH", SELECTED, true, sp_imap_parse_search},
     [SP_IMAP_SELECT] = {"SELECT", AUTH, false, parse_select},
     [SP_IMAP_SETACL] = {"SETACL", AUTH, false, sp_imap_parse_acl},

@@ -29,10 +29,9 @@ static const struct {
     enum sp_section_kind kind;
     bool reads;
 } whole[] = {
-    {"RFC822", SP_SECTION_ALL, true},
-    {"RFC822.HEADER", SP_SECTION_HEADER, false},
-    {"RFC822.TEXT", SP_SECTION_TEXT, true},
-    {"THREADID", SP_SECTION_THREAD_ID, false},
+    {"RFC822", SP_SECTION_ALL, true},       {"RFC822.HEADER", SP_SECTION_HEADER, false},
+    {"RFC822.TEXT", SP_SECTION_TEXT, true}, {"THREADID", SP_SECTION_THREAD_ID, false},
+    {"PREVIEW", SP_SECTION_PREVIEW, false},
 };
 
 /* Room for one more section; NULL: an error is set. */
@@ -220,6 +219,16 @@ static bool take_binary(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetc
     return finish_section(p, fetch, section, partial, reads);
 }
 
+/* " (LAZY)", behind PREVIEW (RFC 8970, 3.1). What else stands in parentheses there is FETCH's. */
+static bool skip_lazy(struct sp_imap_parse *p)
+{
+    struct sp_slice lazy = SP_S(" (LAZY)");
+    if (!sp_slice_starts_nocase(p->rest, lazy))
+        return false;
+    p->rest = sp_slice_from(p->rest, lazy.len);
+    return true;
+}
+
 static bool take_item(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetch)
 {
     static const struct {
@@ -246,6 +255,8 @@ static bool take_item(struct sp_imap_parse *p, struct sp_imap_fetch_args *fetch)
             fetch->labels[fetch->sections_count] = sp_slice_str(whole[i].name);
             if (whole[i].reads)
                 fetch->reads |= UINT64_C(1) << fetch->sections_count;
+            if (whole[i].kind == SP_SECTION_PREVIEW && skip_lazy(p))
+                fetch->lazy |= UINT64_C(1) << fetch->sections_count;
             fetch->sections_count++;
             return true;
         }

@@ -164,3 +164,19 @@ void sp_imap_add_object_id(struct sp_buf *buf, char kind, const uint8_t id[SP_OB
     sp_imap_put_object_id(text, kind, id);
     sp_buf_add(buf, sp_slice(text, sizeof text));
 }
+
+void sp_imap_add_string(struct sp_buf *buf, struct sp_slice string)
+{
+    bool quoted = true;
+    for (size_t i = 0; i < string.len; i++) {
+        uint8_t c = string.ptr[i];
+        quoted = quoted && c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+    }
+    if (quoted)
+        sp_buf_add_byte(buf, '"');
+    else
+        sp_buf_addf(buf, "{%zu}\r\n", string.len);
+    sp_buf_add(buf, string);
+    if (quoted)
+        sp_buf_add_byte(buf, '"');
+}

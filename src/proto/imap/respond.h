@@ -22,6 +22,9 @@ void sp_imap_add_object_id(struct sp_buf *buf, char kind, const uint8_t id[SP_OB
 /* The same into room that was reserved. */
 uint8_t *sp_imap_put_object_id(uint8_t *at, char kind, const uint8_t id[SP_OBJECT_ID_BYTES]);
 
+/* A string: quoted where it can be, else a literal. */
+void sp_imap_add_string(struct sp_buf *buf, struct sp_slice string);
+
 /* Fast writing into room that was reserved: each returns where the next byte goes. */
 static inline uint8_t *sp_imap_put(uint8_t *at, struct sp_slice slice)
 {

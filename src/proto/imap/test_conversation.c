@@ -124,6 +124,9 @@ static void hook(void *user, struct sp_slice name)
         inbox->protected_ = true;
     else if (strcmp(text, "delete") == 0)
         inbox->exists = false;
+    else if (strcmp(text, "umlaut") == 0)
+        sp_fake_add_message(&world->mail, inbox, SP_S("\r\n Gr\xc3\xbc\xc3\x9f\x65\r\n"), 0,
+                            (struct sp_date){0});
     else if (strcmp(text, "encoded") == 0)
         sp_fake_add_message(&world->mail, inbox, SP_S(encoded_message), 0, (struct sp_date){0});
     else if (strcmp(text, "large") == 0) {

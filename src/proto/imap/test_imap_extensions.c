@@ -90,6 +90,64 @@ static const struct conversation binary[] = {
             "S* f BAD *\n" LOGOUT},
 };
 
+static const struct conversation previews[] = {
+    {"RFC 8970, 3: PREVIEW",
+     SELECT "C: c FETCH 1:2 (UID PREVIEW)\n"
+            "S: * 1 FETCH (UID 3 PREVIEW \"Hello Joe, do you think we can meet at 3:30 "
+            "tomorrow?\")\nS: * 2 FETCH (UID 4 PREVIEW \"Part one.\")\nS: c OK FETCH completed\n"
+            "C: d FETCH 3 (PREVIEW (LAZY) FLAGS)\nS: * 3 FETCH (FLAGS () PREVIEW \"x\")\n"
+            "S: d OK FETCH completed\n"
+            "C: e FETCH 3 PREVIEW (LAZY)\nS: * 3 FETCH (PREVIEW \"x\")\nS: e OK FETCH completed\n"
+            "C: f FETCH 3 PREVIEW (lazy) (CHANGEDSINCE 99)\nS* * OK [HIGHESTMODSEQ 4] *\nS: f OK "
+            "FETCH completed\n"
+            "C: g FETCH 3 (PREVIEW (FROB))\nS* g BAD *\n" LOGOUT},
+    {"RFC 8970, 3.2: what cannot be quoted is a literal",
+     SELECT "! hook umlaut\n! notify\nC: c NOOP\nS: * 4 EXISTS\nS: c OK NOOP completed\n"
+            "C: d FETCH 4 PREVIEW\nS: * 4 FETCH (PREVIEW {7}\nS: Gr\xc3\xbc\xc3\x9f"
+            "e)\n"
+            "S: d OK FETCH completed\n" LOGOUT},
+    {"RFC 8970, 3.1: LAZY gets NIL for what is not there",
+     SELECT "! hook lose\nC: c FETCH 2 PREVIEW\n"
+            "S: c NO [UNAVAILABLE] Some of what was asked for is not available at present\n"
+            "C: d FETCH 2 PREVIEW (LAZY)\nS: * 2 FETCH (PREVIEW NIL)\n"
+            "S: d OK FETCH completed\n" LOGOUT},
+};
+
+static const struct conversation replacing[] = {
+    {"RFC 8508, 3.3 and 3.4: REPLACE",
+     SELECT "C: c REPLACE 2 INBOX (\\Seen) {5}\nS: + OK\nC= hello\nC:\n"
+            "S: * OK [APPENDUID 1001 8] Replacement message ready\nS: * 2 EXPUNGE\nS: * 3 EXISTS\n"
+            "S: c OK REPLACE completed\n"
+            "C: d UID REPLACE 8 Work {5+}\nC= world\nC:\n"
+            "S: * OK [APPENDUID 1004 1] Replacement message ready\nS: * 3 EXPUNGE\n"
+            "S: d OK UID REPLACE completed\n" LOGOUT},
+    {"RFC 8508, 3.3: what cannot be replaced",
+     SELECT "C: c REPLACE 9 INBOX {5}\nS: c BAD No such message\n"
+            "C: d UID REPLACE 5 INBOX {5+}\nC: hello\nS: d NO [NONEXISTENT] No such message\n"
+            "C: e REPLACE 1:2 INBOX {5+}\nC: hello\nS* e BAD *\n"
+            "C: f REPLACE 1 Nowhere {5+}\nC: hello\nS: f NO [TRYCREATE] No such mailbox\n"
+            "C: g REPLACE 1 INBOX {5+}\nC: hello {3+}\nC: abc\n"
+            "S: g BAD REPLACE takes one message\n"
+            "C: h REPLACE 1 INBOX\nS* h BAD *\n"
+            "C: i FETCH 1:* UID\nS: * 1 FETCH (UID 3)\nS: * 2 FETCH (UID 4)\n"
+            "S: * 3 FETCH (UID 7)\nS: i OK FETCH completed\n" LOGOUT},
+    {"RFC 8508, 3.3: somebody else was faster",
+     SELECT "! hook expunge 4\nC: c REPLACE 2 INBOX {5+}\nC: hello\n"
+            "S: * 2 EXPUNGE\nS: c NO [EXPUNGEISSUED] The message no longer exists\n" LOGOUT},
+    {"RFC 8508, 3: not without a mailbox",
+     LOGIN "C: b REPLACE 1 INBOX {5+}\nC: hello\nS: b BAD Select a mailbox first\n" LOGOUT},
+};
+
+static void test_replacing(void **state)
+{
+    RUN(replacing);
+}
+
+static void test_previews(void **state)
+{
+    RUN(previews);
+}
+
 static void test_binary(void **state)
 {
     RUN(binary);
@@ -105,6 +163,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_binary),
+        cmocka_unit_test(test_previews),
+        cmocka_unit_test(test_replacing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
