@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "mail/account.h"
 #include "mail/internal.h"
+#include "mail/scram.h"
 
 #include <stdlib.h>
 
@@ -239,53 +240,67 @@ void sp_auth_free(struct sp_auth *auth)
 
 /* ---- The request ---- */
 
-/* Fills the attempt from the index; an unknown user is no error yet. */
-static enum sp_status look_up(struct sp_op *op, struct sp_read *read, struct attempt *attempt)
+enum sp_status sp_auth_credential(struct sp_op *op, struct sp_uuid *ret_account,
+                                  struct sp_slice *ret_credential)
 {
     struct sp_slice user = op->request->authenticate.user;
     uint8_t lower[SP_ADDRESS_MAX];
     struct sp_account account;
-    struct sp_credential credential;
     struct sp_position position;
+    struct sp_read read;
+    *ret_credential = (struct sp_slice){0};
     if (user.len > sizeof lower)
         return SP_OK;
     for (size_t i = 0; i < user.len; i++)
         lower[i] = sp_ascii_lower(user.ptr[i]);
-    enum sp_status status =
-        user.len ? sp_index_address(read, sp_slice(lower, user.len), &attempt->account)
-                 : SP_NOT_FOUND;
-    if (status == SP_OK)
-        status = sp_index_account(read, &attempt->account, &account);
-    if (status == SP_NOT_FOUND) {
-        status = sp_index_position(read, &position);
-        if (status == SP_OK && position.list_protected)
-            return sp_op_refuse(op, SP_UNAVAILABLE,
-                                "accounts are being recovered, please try again later");
-        return status == SP_NOT_FOUND ? SP_OK : status;
-    }
-    if (status || !account.credential.len)
+    enum sp_status status = sp_read_begin(op->mail->index, &read);
+    if (status)
         return status;
-    status = sp_credential_read(account.credential, &credential);
+    status =
+        user.len ? sp_index_address(&read, sp_slice(lower, user.len), ret_account) : SP_NOT_FOUND;
+    if (status == SP_OK)
+        status = sp_index_account(&read, ret_account, &account);
+    if (status == SP_OK && account.credential.len) {
+        *ret_credential = sp_arena_copy(&op->arena, account.credential);
+        status = ret_credential->ptr ? SP_OK : SP_NO_MEMORY;
+    } else if (status == SP_NOT_FOUND) {
+        status = sp_index_position(&read, &position);
+        if (status == SP_OK && position.list_protected)
+            status = sp_op_refuse(op, SP_UNAVAILABLE,
+                                  "accounts are being recovered, please try again later");
+        else if (status == SP_NOT_FOUND)
+            status = SP_OK;
+    }
+    sp_read_end(&read);
+    return status;
+}
+
+/* Fills the attempt from the index; an unknown user is no error yet. */
+static enum sp_status look_up(struct sp_op *op, struct attempt *attempt)
+{
+    struct sp_credential credential;
+    enum sp_status status = sp_auth_credential(op, &attempt->account, &attempt->credential);
+    if (status || !attempt->credential.len)
+        return status;
+    status = sp_credential_read(attempt->credential, &credential);
     if (status || credential.argon2id.len >= sizeof attempt->hash)
         return status ? status : SP_CORRUPT;
     memcpy(attempt->hash, credential.argon2id.ptr, credential.argon2id.len);
-    attempt->credential = sp_arena_copy(&op->arena, account.credential);
     attempt->known = true;
-    return attempt->credential.ptr ? SP_OK : SP_NO_MEMORY;
+    return SP_OK;
 }
 
 void sp_op_authenticate(struct sp_op *op)
 {
     struct sp_auth *auth = op->mail->auth;
     struct sp_slice password = op->request->authenticate.password;
-    struct attempt *attempt = sp_arena_alloc(&op->arena, sizeof *attempt);
-    struct sp_read read;
-    op->state = attempt;
-    enum sp_status status = attempt ? sp_read_begin(op->mail->index, &read) : SP_NO_MEMORY;
-    if (status == SP_OK) {
-        status = look_up(op, &read, attempt);
-        sp_read_end(&read);
+    if (op->request->authenticate.is_scram) {
+        sp_op_finish(op, sp_scram_verify(op));
+        return;
     }
+    struct attempt *attempt = sp_arena_alloc(&op->arena, sizeof *attempt);
+    op->state = attempt;
+    enum sp_status status = attempt ? look_up(op, attempt) : SP_NO_MEMORY;
     if (status == SP_OK && (!password.len || password.len > SP_PASSWORD_MAX))
         status = SP_DENIED;
     if (status) {

@@ -25,4 +25,11 @@ enum sp_status sp_auth_new(const struct sp_mail_config *config,
 /* Answers what waits with SP_SHUTDOWN. */
 void sp_auth_free(struct sp_auth *auth);
 
+/* The credential of the user whom the request names, in the operation's arena, and whose it is;
+ * empty: there is no such user, or the account has none. SP_UNAVAILABLE: it may be among those that
+ * a gap hides. */
+struct sp_op;
+enum sp_status sp_auth_credential(struct sp_op *op, struct sp_uuid *ret_account,
+                                  struct sp_slice *ret_credential) SP_MUST_USE;
+
 #endif

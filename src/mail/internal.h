@@ -3,6 +3,7 @@
  *     mail.c         the table of requests; an operation's life
  *     account.c      accounts and credentials; RESOLVE
  *     auth.c         AUTHENTICATE: the hashing threads, the memory of verified passwords
+ *     scram.c        SCRAM: keys and proofs
  *     body.c         bodies being received
  *     body_read.c    a message taken out of the index, its bytes read afterwards
  *     rest.c         where the rest of a long section is
@@ -50,7 +51,8 @@ struct sp_mail {
     struct sp_maildrops *maildrops;
     struct sp_search_file *search_file; /* NULL: nothing is kept for SEARCH and SORT */
     struct sp_search_worker *search_worker;
-    uint8_t rest_secret[32]; /* rest.h; random */
+    uint8_t rest_secret[32];  /* rest.h; random */
+    uint8_t scram_secret[32]; /* scram.h; random */
 
     pthread_mutex_t lock; /* of the next three */
     pthread_cond_t idle;
@@ -114,10 +116,10 @@ extern const char sp_why_protected[];
 /* ---- Requests: each is called by sp_mail_execute and ends in sp_op_finish ---- */
 
 typedef void sp_op_handler(struct sp_op *op);
-sp_op_handler sp_op_authenticate, sp_op_resolve, sp_op_body_put, sp_op_body_drop, sp_op_deliver,
-    sp_op_append, sp_op_list, sp_op_open, sp_op_status, sp_op_create, sp_op_delete, sp_op_rename,
-    sp_op_subscribe, sp_op_sync, sp_op_fetch, sp_op_store, sp_op_expunge, sp_op_copy, sp_op_search,
-    sp_op_maildrop, sp_op_acl_get, sp_op_acl_set;
+sp_op_handler sp_op_authenticate, sp_op_scram, sp_op_resolve, sp_op_body_put, sp_op_body_drop,
+    sp_op_deliver, sp_op_append, sp_op_list, sp_op_open, sp_op_status, sp_op_create, sp_op_delete,
+    sp_op_rename, sp_op_subscribe, sp_op_sync, sp_op_fetch, sp_op_store, sp_op_expunge, sp_op_copy,
+    sp_op_search, sp_op_maildrop, sp_op_acl_get, sp_op_acl_set;
 
 /* ---- maildrop.c ---- */
 

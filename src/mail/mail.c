@@ -38,6 +38,7 @@ static const struct {
     [SP_REQ_APPEND] = {sp_op_append, NORMAL},
     [SP_REQ_MAILDROP] = {sp_op_maildrop, QUICK},
     [SP_REQ_SEARCH] = {sp_op_search, LONG},
+    [SP_REQ_SCRAM] = {sp_op_scram, QUICK},
     [SP_REQ_ACL_GET] = {sp_op_acl_get, QUICK},
     [SP_REQ_ACL_SET] = {sp_op_acl_set, QUICK},
 };
@@ -240,6 +241,7 @@ enum sp_status sp_mail_open(const struct sp_mail_config *config, struct sp_mail 
     pthread_mutex_init(&mail->notify_lock, NULL);
     pthread_cond_init(&mail->idle, NULL);
     sp_random_bytes(mail->rest_secret, sizeof mail->rest_secret);
+    sp_random_bytes(mail->scram_secret, sizeof mail->scram_secret);
 
     enum sp_status status = sp_bodies_new(config, &mail->bodies);
     if (status == SP_OK)

@@ -52,7 +52,7 @@
 #define SP_REPLY_ARENA_BYTES   (64U << 20)
 
 enum sp_request_type {
-    SP_REQ_AUTHENTICATE, /* user, password                       -> account */
+    SP_REQ_AUTHENTICATE, /* user, password; or user, scram        -> account; sasl */
     SP_REQ_RESOLVE,  /* address                              -> account; SP_NOT_FOUND: no such user;
                                                                 SP_DENIED: not our domain; others:
                                                                 DELIVER would fail now, too */
@@ -80,6 +80,7 @@ enum sp_request_type {
                         order) */
     SP_REQ_ACL_GET,  /* account, name, acl                   -> mailbox (with rights), acl */
     SP_REQ_ACL_SET,  /* account, name, acl */
+    SP_REQ_SCRAM, /* user, scram's first and nonce         -> sasl. It says nothing of who exists */
     SP_REQ_TYPES,
 };
 
@@ -318,7 +319,15 @@ struct sp_request {
     union {
         struct {
             struct sp_slice user, password;
-        } authenticate;
+            /* SCRAM-SHA-256 (RFC 5802, RFC 7677): `first` is client-first-message-bare, `nonce`
+             * the client's part of the nonce in SCRAM and all of it in AUTHENTICATE, `final`
+             * client-final-message-without-proof. The keys stay where the store is. */
+            bool is_scram;
+            struct {
+                struct sp_slice first, nonce, final;
+                uint8_t proof[32];
+            } scram;
+        } authenticate; /* AUTHENTICATE, SCRAM */
         struct {
             struct sp_slice address; /* local@domain without brackets */
         } resolve;
@@ -418,6 +427,7 @@ struct sp_reply {
     struct sp_arena arena;
 
     struct sp_uuid account;     /* AUTHENTICATE, RESOLVE */
+    struct sp_slice sasl;       /* SCRAM: server-first-message; AUTHENTICATE by it: server-final */
     uint64_t body;              /* BODY_PUT */
     enum sp_status *recipients; /* DELIVER: one for each recipient */
     struct sp_mailbox_info *mailboxes;

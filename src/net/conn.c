@@ -104,12 +104,20 @@ struct sp_session_counts *sp_conn_counts(const struct sp_conn *conn)
     return &net->counts[conn->listener - net->config.listeners];
 }
 
+static size_t channel_binding(void *channel, const char *type, uint8_t ret[SP_CHANNEL_BYTES])
+{
+    const struct sp_conn *conn = channel;
+    return conn->tls ? sp_tls_channel_binding(conn->tls, type, ret, SP_CHANNEL_BYTES) : 0;
+}
+
 static void open_session(struct sp_conn *conn)
 {
     struct sp_conns *conns = conn->conns;
     struct sp_session_peer peer = {.id = conn->id,
                                    .tls = conn->listener->implicit_tls,
                                    .counts = sp_conn_counts(conn),
+                                   .channel_binding = channel_binding,
+                                   .channel = conn,
                                    .cleartext_ok = sp_address_is_loopback(&conn->peer)};
     sp_address_literal(&conn->peer, peer.address);
     conn->session = conn->listener->session_new(conns->net->config.env, &peer, conns->loop.now_ms);

@@ -22,6 +22,7 @@
 
 struct echo {
     uint64_t id;
+    struct sp_session_peer peer;
     uint64_t now_ms, deadline_ms;
     uint8_t in[1024];
     size_t in_len;
@@ -52,6 +53,7 @@ void *echo_new(const struct sp_session_env *env, const struct sp_session_peer *p
     struct echo *echo = calloc(1, sizeof *echo);
     sp_assert(echo && env->hostname);
     echo->id = peer->id;
+    echo->peer = *peer;
     echo->deadline_ms = UINT64_MAX;
     echo->now_ms = now_ms;
     sp_assert(peer->cleartext_ok && strcmp(peer->address, "127.0.0.1") == 0);
@@ -87,6 +89,16 @@ static void ask(struct echo *echo, enum sp_request_type type, const char *text)
     echo->next = request;
 }
 
+static void say_binding(struct echo *echo, const char *type)
+{
+    uint8_t bytes[SP_CHANNEL_BYTES];
+    char hex[2 * SP_CHANNEL_BYTES + 1] = "";
+    size_t len = echo->peer.channel_binding(echo->peer.channel, type, bytes);
+    for (size_t i = 0; i < len; i++)
+        snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+    say(echo, len ? hex : "none");
+}
+
 static void obey(struct echo *echo, const char *line)
 {
     char word[16] = "";
@@ -111,6 +123,8 @@ static void obey(struct echo *echo, const char *line)
         echo->next->mailbox.account.bytes[0] = (uint8_t)number;
     } else if (!strcmp(word, "login"))
         ask(echo, SP_REQ_AUTHENTICATE, rest);
+    else if (!strcmp(word, "bind"))
+        say_binding(echo, rest);
     else if (!strcmp(word, "watch"))
         echo->watch =
             (struct sp_watch){.active = true, .account.bytes = {7}, .mailbox = (uint32_t)number};

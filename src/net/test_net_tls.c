@@ -195,6 +195,49 @@ static void test_starttls(void **state)
     stop();
 }
 
+static void expect_hex(struct client *client, const uint8_t *bytes, size_t len)
+{
+    char hex[200];
+    for (size_t i = 0; i < len; i++)
+        snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+    client_expect(client, hex);
+}
+
+/* Both sides derive the same (RFC 9266 2, RFC 5929 4.1). */
+static void test_channel_binding(void **state)
+{
+    (void)state;
+    start(0);
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        static const char label[] = "EXPORTER-Channel-Binding";
+        uint8_t exported[32], hash[32];
+        unsigned len = sizeof hash;
+        SSL_CTX_set_min_proto_version(client_ctx, version);
+        SSL_CTX_set_max_proto_version(client_ctx, version);
+        struct client client = implicit();
+        assert_int_equal(SSL_export_keying_material(client.tls, exported, sizeof exported, label,
+                                                    sizeof label - 1, (const uint8_t *)"", 0, 1),
+                         1);
+        X509 *cert = SSL_get1_peer_certificate(client.tls);
+        assert_int_equal(X509_digest(cert, EVP_sha256(), hash, &len), 1);
+        X509_free(cert);
+        client_send(&client, "bind tls-exporter\nbind tls-server-end-point\nbind tls-unique\n");
+        expect_hex(&client, exported, sizeof exported);
+        expect_hex(&client, hash, sizeof hash);
+        client_expect(&client, "none");
+        client_close(&client);
+    }
+    SSL_CTX_set_min_proto_version(client_ctx, 0);
+    SSL_CTX_set_max_proto_version(client_ctx, 0);
+    struct client clear = client_connect(sp_server_port(server, 0));
+    client_expect(&clear, "hello");
+    client_send(&clear, "bind tls-exporter\nbind tls-server-end-point\n");
+    client_expect(&clear, "none");
+    client_expect(&clear, "none");
+    client_close(&clear);
+    stop();
+}
+
 static void test_bad_handshakes(void **state)
 {
     (void)state;
@@ -327,9 +370,13 @@ int main(void)
 {
     sp_log_set_level(SP_LOG_ERROR);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_implicit),       cmocka_unit_test(test_starttls),
-        cmocka_unit_test(test_bad_handshakes), cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_reload),         cmocka_unit_test(test_many),
+        cmocka_unit_test(test_implicit),
+        cmocka_unit_test(test_starttls),
+        cmocka_unit_test(test_channel_binding),
+        cmocka_unit_test(test_bad_handshakes),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_many),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

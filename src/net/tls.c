@@ -223,6 +223,40 @@ bool sp_tls_pending(SSL *tls)
     return SSL_has_pending(tls) == 1;
 }
 
+static size_t server_end_point(SSL *tls, uint8_t *ret, size_t size)
+{
+    X509 *cert = SSL_get_certificate(tls); /* ours, as it was sent */
+    int digest = NID_undef;
+    unsigned len = 0;
+    if (!cert || X509_get_signature_info(cert, &digest, NULL, NULL, NULL) != 1)
+        return 0;
+    if (digest == NID_md5 || digest == NID_sha1)
+        digest = NID_sha256;
+    const EVP_MD *md = EVP_get_digestbynid(digest);
+    if (!md || (size_t)EVP_MD_get_size(md) > size || X509_digest(cert, md, ret, &len) != 1)
+        return 0;
+    return len;
+}
+
+size_t sp_tls_channel_binding(SSL *tls, const char *type, uint8_t *ret, size_t size)
+{
+    static const char label[] = "EXPORTER-Channel-Binding"; /* RFC 9266 2 */
+    sp_assert(size >= 64);
+    size_t len = 0;
+    if (!SSL_is_init_finished(tls))
+        return 0;
+    ERR_clear_error();
+    if (strcmp(type, "tls-server-end-point") == 0)
+        len = server_end_point(tls, ret, size);
+    else if (strcmp(type, "tls-exporter") == 0 &&
+             (SSL_version(tls) >= TLS1_3_VERSION || SSL_get_extms_support(tls) == 1) &&
+             SSL_export_keying_material(tls, ret, 32, label, sizeof label - 1,
+                                        (const unsigned char *)"", 0, 1) == 1)
+        len = 32;
+    ERR_clear_error();
+    return len;
+}
+
 void sp_tls_shutdown(SSL *tls)
 {
     if (SSL_is_init_finished(tls) && !(SSL_get_shutdown(tls) & SSL_SENT_SHUTDOWN)) {

@@ -47,6 +47,10 @@ ssize_t sp_tls_recv(struct ssl_st *tls, void *ret_bytes, size_t size);
 ssize_t sp_tls_send(struct ssl_st *tls, const void *bytes, size_t len);
 /* Has OpenSSL read bytes from the sock that it has not handed out? */
 bool sp_tls_pending(struct ssl_st *tls);
+/* Channel binding data (RFC 5056) into ret, of size bytes at least 64, and how long they are.
+ * tls-exporter (RFC 9266) of TLS 1.3, and of TLS 1.2 with extended master secret;
+ * tls-server-end-point (RFC 5929 4) where the certificate's signature has a hash. 0: none. */
+size_t sp_tls_channel_binding(struct ssl_st *tls, const char *type, uint8_t *ret, size_t size);
 /* Sends close_notify, if that can be done at once. */
 void sp_tls_shutdown(struct ssl_st *tls);
 /* What OpenSSL has against the peer, after SP_SOCK_ERROR on this thread. A static string. */

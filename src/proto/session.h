@@ -30,6 +30,8 @@
 #define SP_WANT_TLS   0x04U
 #define SP_WANT_CLOSE 0x08U
 
+#define SP_CHANNEL_BYTES 64U /* of channel binding data, at most */
+
 /* What a session is told of its world. Borrowed: it outlives the session. */
 struct sp_session_env {
     const char *hostname;       /* ours */
@@ -58,6 +60,10 @@ struct sp_session_peer {
                           without brackets */
     bool tls;          /* implicit TLS */
     bool cleartext_ok; /* loopback: passwords may be sent without TLS */
+    /* Channel binding data of the connection's TLS ("tls-exporter", "tls-server-end-point") into
+     * ret, and how long they are; 0: there is none of that kind. NULL: no TLS ever. */
+    size_t (*channel_binding)(void *channel, const char *type, uint8_t ret[SP_CHANNEL_BYTES]);
+    void *channel;
     struct sp_session_counts *counts; /* outlives the session; NULL: nobody counts */
 };
 

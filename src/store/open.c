@@ -780,6 +780,11 @@ void sp_volume_close(struct sp_volume *v)
     volume_free(v, true);
 }
 
+struct sp_uuid sp_volume_id(const struct sp_volume *v)
+{
+    return v->id;
+}
+
 struct sp_index *sp_volume_index(struct sp_volume *v)
 {
     return v->index;

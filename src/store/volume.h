@@ -83,6 +83,7 @@ enum sp_status sp_volume_open(const struct sp_volume_config *config, struct sp_v
 /* Finishes the commits that wait, closes index and units. NULL is fine. */
 void sp_volume_close(struct sp_volume *volume);
 
+struct sp_uuid sp_volume_id(const struct sp_volume *volume);
 struct sp_index *sp_volume_index(struct sp_volume *volume);
 /* Its name in the configuration. */
 const char *sp_volume_name(const struct sp_volume *volume);

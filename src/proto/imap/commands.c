@@ -14,7 +14,9 @@ void sp_imap_add_capability(const struct sp_imap *s, struct sp_buf *buf)
     if (!s->authenticated) {
         if (s->env->tls_available && !s->peer.tls)
             sp_buf_add_str(buf, " STARTTLS");
-        sp_buf_add_str(buf, may_log_in(s) ? " AUTH=PLAIN" : " LOGINDISABLED");
+        sp_buf_add_str(buf, may_log_in(s) ? " AUTH=PLAIN AUTH=SCRAM-SHA-256" : " LOGINDISABLED");
+        if (may_log_in(s) && sp_scram_can_bind(&s->peer))
+            sp_buf_add_str(buf, " AUTH=SCRAM-SHA-256-PLUS");
         return;
     }
     sp_buf_add_str(buf,

@@ -2,6 +2,7 @@
 
 #include "base/endian.h"
 #include "base/time.h"
+#include "proto/test_scram_example.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -307,6 +308,8 @@ static bool flag_bits(struct sp_fake_mailbox *mailbox, const struct sp_flag_set 
 static enum sp_status authenticate(struct sp_fake_mail *mail, const struct sp_request *request,
                                    struct sp_reply *reply)
 {
+    if (request->type == SP_REQ_SCRAM || request->authenticate.is_scram)
+        return scram_example(request, reply);
     if (!sp_slice_eq(request->authenticate.user, SP_S("alice@example.org")) ||
         !sp_slice_eq(request->authenticate.password, SP_S("secret")))
         return SP_DENIED;
@@ -707,6 +710,7 @@ static enum sp_status answer(struct sp_fake_mail *mail, const struct sp_request 
 {
     switch (request->type) {
     case SP_REQ_AUTHENTICATE:
+    case SP_REQ_SCRAM:
         return authenticate(mail, request, reply);
     case SP_REQ_BODY_PUT:
         return body_put(mail, request, reply);
@@ -761,9 +765,10 @@ static void describe_ranges(struct sp_buf *log, struct sp_uid_ranges ranges)
 void sp_fake_mail_describe(const struct sp_request *request, struct sp_buf *log)
 {
     static const char *const names[SP_REQ_TYPES] = {
-        "authenticate", "resolve", "body-put", "body-drop", "deliver", "list",   "open",  "status",
-        "create",       "delete",  "rename",   "subscribe", "sync",    "fetch",  "store", "expunge",
-        "copy",         "append",  "maildrop", "search",    "acl-get", "acl-set"};
+        "authenticate", "resolve", "body-put", "body-drop", "deliver", "list",
+        "open",         "status",  "create",   "delete",    "rename",  "subscribe",
+        "sync",         "fetch",   "store",    "expunge",   "copy",    "append",
+        "maildrop",     "search",  "acl-get",  "acl-set",   "scram"};
     sp_buf_add_str(log, names[request->type]);
     if (request->name.len) {
         sp_buf_add_byte(log, ' ');

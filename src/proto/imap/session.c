@@ -25,11 +25,18 @@ static void drop_request(struct sp_imap *s)
     s->handler = NULL;
 }
 
+static void drop_scram(struct sp_imap *s)
+{
+    sp_scram_free(s->scram);
+    s->scram = NULL;
+}
+
 static void close_session(struct sp_imap *s)
 {
     drop_request(s);
     sp_imap_fetch_release(s);
     sp_imap_append_free(s);
+    drop_scram(s);
     sp_buf_release(&s->in);
     sp_buf_release(&s->final);
     s->phase = SP_IMAP_CLOSED;
@@ -271,6 +278,7 @@ void sp_imap_conclude(struct sp_imap *s)
     send_final(s);
     sp_imap_fetch_release(s);
     sp_imap_append_free(s);
+    drop_scram(s);
     sp_arena_release(&s->arena);
     if (!s->authenticated || s->command.verb == SP_IMAP_LOGIN ||
         s->command.verb == SP_IMAP_AUTHENTICATE)

@@ -14,6 +14,7 @@
 #include "proto/imap/command.h"
 #include "proto/imap/imap.h"
 #include "proto/imap/uidmap.h"
+#include "proto/sasl.h"
 
 enum sp_imap_phase {
     SP_IMAP_READING,   /* a command */
@@ -86,6 +87,7 @@ struct sp_imap {
     struct sp_buf final;         /* its tagged response, kept until news is told */
     struct sp_imap_fetch *fetch; /* FETCH, and STORE's report; in the arena */
     struct sp_imap_append *append;
+    struct sp_scram *scram; /* of AUTHENTICATE; NULL: PLAIN */
     struct sp_imap_selected *selected;
     bool idle_done;
     uint32_t sync_uidnext; /* while a SYNC is under way: what was new before it */

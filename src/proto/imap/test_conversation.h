@@ -17,7 +17,8 @@
     " OBJECTID SAVEDATE BINARY PREVIEW REPLACE"                                                    \
     " ACL RIGHTS=texk LIST-MYRIGHTS APPENDLIMIT=600000"
 #define GREETING                                                                                   \
-    "S: * OK [CAPABILITY " CAPS_BEFORE " STARTTLS AUTH=PLAIN] mx.example.org Sternpost 0.1 "       \
+    "S: * OK [CAPABILITY " CAPS_BEFORE                                                             \
+    " STARTTLS AUTH=PLAIN AUTH=SCRAM-SHA-256] mx.example.org Sternpost 0.1 "                       \
     "ready\n"
 #define LOGIN                                                                                      \
     GREETING "C: a LOGIN alice@example.org secret\nS: a OK [CAPABILITY " CAPS_AFTER "] Logged "    \

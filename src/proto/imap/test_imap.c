@@ -1,5 +1,6 @@
 /* IMAP as conversations: logging in, mailboxes, APPEND. See proto/transcript.h. */
 #include "proto/imap/test_conversation.h"
+#include "proto/test_scram_example.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +13,7 @@
 static const struct conversation before_login[] = {
     {"capability, noop, id, logout",
      GREETING "C: a CAPABILITY\nS: * CAPABILITY " CAPS_BEFORE
-              " STARTTLS AUTH=PLAIN\nS: a OK CAPABILITY completed\n"
+              " STARTTLS AUTH=PLAIN AUTH=SCRAM-SHA-256\nS: a OK CAPABILITY completed\n"
               "C: a1 NOOP\nS: a1 OK NOOP completed\n"
               "C: a2 id (\"name\" \"x\" \"version\" NIL)\nS: * ID (\"name\" \"Sternpost\" "
               "\"version\" \"0.1\")\n"
@@ -34,17 +35,52 @@ static const struct conversation before_login[] = {
      GREETING "C: a authenticate plain AGFsaWNlQGV4YW1wbGUub3JnAHNlY3JldA==\n"
               "S* a OK [CAPABILITY *] Logged in\n"
               "C: b LOGIN x y\nS: b BAD Already logged in\n" LOGOUT},
-    {"authenticate, refused",
-     GREETING "C: a AUTHENTICATE PLAIN\nS: + \nC: *\nS: a BAD AUTHENTICATE cancelled\n"
-              "C: a AUTHENTICATE PLAIN !!\nS: a BAD Malformed PLAIN response\n"
-              "C: a AUTHENTICATE PLAIN =\nS: a BAD Malformed PLAIN response\n"
-              "C: a AUTHENTICATE PLAIN AGFsaWNl\nS: a BAD Malformed PLAIN response\n"
-              "C: a AUTHENTICATE PLAIN Ym9iAGFsaWNlAHg=\n"
-              "S: a NO [AUTHORIZATIONFAILED] Logging in for another user is not supported\n"
-              "C: a AUTHENTICATE GSSAPI\nS: a NO [CANNOT] Only PLAIN is supported\n" LOGOUT},
+    {"authenticate, refused", GREETING
+     "C: a AUTHENTICATE PLAIN\nS: + \nC: *\nS: a BAD AUTHENTICATE cancelled\n"
+     "C: a AUTHENTICATE PLAIN !!\nS: a BAD Malformed PLAIN response\n"
+     "C: a AUTHENTICATE PLAIN =\nS: a BAD Malformed PLAIN response\n"
+     "C: a AUTHENTICATE PLAIN AGFsaWNl\nS: a BAD Malformed PLAIN response\n"
+     "C: a AUTHENTICATE PLAIN Ym9iAGFsaWNlAHg=\n"
+     "S: a NO [AUTHORIZATIONFAILED] Logging in for another user is not supported\n"
+     "C: a AUTHENTICATE GSSAPI\nS: a NO [CANNOT] This mechanism is not supported\n" LOGOUT},
+    {"SCRAM-SHA-256: RFC 7677 3, RFC 5802 5",
+     GREETING "C: a AUTHENTICATE SCRAM-SHA-256\nS: + \nC: " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE
+              "\nC: " SCRAM_FINAL "\nS: + " SCRAM_SIGNATURE "\nC:\n"
+              "S* a OK [CAPABILITY *] Logged in\n" LOGOUT "R: scram\nR: authenticate\n"},
+    {"SCRAM-SHA-256 at once (RFC 4959)",
+     GREETING "C: a AUTHENTICATE scram-sha-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE
+              "\nC: " SCRAM_FINAL "\nS: + " SCRAM_SIGNATURE "\nC:\n"
+              "S* a OK [CAPABILITY *] Logged in\n" LOGOUT},
+    {"SCRAM-SHA-256, refused",
+     GREETING "C: a AUTHENTICATE SCRAM-SHA-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE
+              "\nC: " SCRAM_BAD_PROOF "\n"
+              "S: a NO [AUTHENTICATIONFAILED] Wrong user name or password\n"
+              "C: a AUTHENTICATE SCRAM-SHA-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE
+              "\nC: " SCRAM_BAD_NONCE "\n"
+              "S: a NO [AUTHENTICATIONFAILED] Wrong user name or password\n"
+              "C: a AUTHENTICATE SCRAM-SHA-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE
+              "\nC: " SCRAM_BAD_BINDING "\n"
+              "S: a NO [AUTHENTICATIONFAILED] Wrong user name or password\n"
+              "C: a AUTHENTICATE SCRAM-SHA-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE
+              "\nC: *\nS: a BAD AUTHENTICATE cancelled\n"
+              /* its success unconfirmed is none */
+              "C: a AUTHENTICATE SCRAM-SHA-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE
+              "\nC: " SCRAM_FINAL "\nS: + " SCRAM_SIGNATURE "\nC: *\n"
+              "S: a BAD AUTHENTICATE cancelled\nC: b SELECT INBOX\nS: b BAD Log in first\n" LOGOUT},
+    {"SCRAM-SHA-256, malformed: RFC 5802 7", GREETING
+     "C: a AUTHENTICATE SCRAM-SHA-256 !\nS: a BAD Malformed SCRAM message\n"
+     "C: a AUTHENTICATE SCRAM-SHA-256 biwsbT14LG49dXNlcixyPWFiYw==\nS: a BAD Malformed SCRAM "
+     "message\n"
+     "C: a AUTHENTICATE SCRAM-SHA-256 biwsbj11cz1lcixyPWFiYw==\nS: a BAD Malformed SCRAM message\n"
+     "C: a AUTHENTICATE SCRAM-SHA-256 cD10bHMtZXhwb3J0ZXIsLG49dXNlcixyPWFiYw==\nS: a BAD Malformed "
+     "SCRAM message\n"
+     "C: a AUTHENTICATE SCRAM-SHA-256 bixhPW90aGVyLG49dXNlcixyPWFiYw==\n"
+     "S: a NO [AUTHORIZATIONFAILED] Logging in for another user is not supported\n"
+     "C: a AUTHENTICATE SCRAM-SHA-256-PLUS\nS: a NO [CANNOT] This mechanism is not "
+     "supported\n" LOGOUT},
     {"starttls", GREETING "C: a STARTTLS\nS: a OK Begin TLS negotiation now\n! tls\n"
                           "C: b CAPABILITY\nS: * CAPABILITY " CAPS_BEFORE
-                          " AUTH=PLAIN\nS: b OK CAPABILITY completed\n"
+                          " AUTH=PLAIN AUTH=SCRAM-SHA-256\nS: b OK CAPABILITY completed\n"
                           "C: c STARTTLS\nS: c BAD TLS is active already\n" LOGOUT},
     {"starttls throws away what came in the clear",
      GREETING "C= a STARTTLS\\r\\nb NOOP\\r\\nc LOG\nS: a OK Begin TLS negotiation now\n! tls\n"

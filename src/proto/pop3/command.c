@@ -27,7 +27,8 @@ static void run_capa(struct sp_pop3 *s, struct sp_slice args)
     pop3_say(s, "LANG");
     if (open || s->drop) {
         pop3_say(s, "USER");
-        pop3_say(s, "SASL PLAIN");
+        pop3_say(s, "SASL PLAIN SCRAM-SHA-256%s",
+                 sp_scram_can_bind(&s->peer) ? " SCRAM-SHA-256-PLUS" : "");
     }
     if (s->env->tls_available && !s->tls && !s->drop)
         pop3_say(s, "STLS");

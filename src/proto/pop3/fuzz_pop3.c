@@ -90,8 +90,10 @@ static void answer(struct driver *d, struct sp_request *request)
     reply->status = next_status(d);
     reply->text = SP_S("because");
     switch (request->type) {
+    case SP_REQ_SCRAM:
     case SP_REQ_AUTHENTICATE:
         sp_assert(!d->locked);
+        reply->sasl = SP_S("r=x,s=eA==,i=4096");
         break;
     case SP_REQ_MAILDROP:
         if (request->maildrop.hold && reply->status == SP_OK)

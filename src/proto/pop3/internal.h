@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "proto/pop3/pop3.h"
+#include "proto/sasl.h"
 
 #include <stdio.h>
 
@@ -77,6 +78,7 @@ struct sp_pop3 {
     uint64_t ops, waiting_op; /* the last operation id; the one whose reply is waited for, or 0 */
     pop3_on_reply *on_reply;
     struct sp_request *request; /* to be fetched with next */
+    struct sp_scram *scram;     /* while AUTH goes on with it; NULL: not */
     struct pop3_drop *drop;     /* NULL before the login */
     struct pop3_send send;
     uint32_t errors, failed_logins;
@@ -111,6 +113,7 @@ void pop3_auth(struct sp_pop3 *s, struct sp_slice args);
 void pop3_sasl_line(struct sp_pop3 *s, struct sp_slice line);
 void pop3_stls(struct sp_pop3 *s, struct sp_slice args);
 void pop3_drop_free(struct sp_pop3 *s);
+void pop3_scram_free(struct sp_pop3 *s);
 
 /* ---- maildrop.c ---- */
 

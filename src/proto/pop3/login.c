@@ -1,7 +1,5 @@
-/* USER, PASS, AUTH PLAIN, STLS; the maildrop is locked and read. */
+/* USER, PASS, AUTH (RFC 5034) with PLAIN and SCRAM, STLS; the maildrop is locked and read. */
 #include "proto/pop3/internal.h"
-
-#include "proto/sasl.h"
 
 #include <stdlib.h>
 
@@ -131,21 +129,8 @@ static void on_lock(struct sp_pop3 *s, const struct sp_reply *reply)
     pop3_ask(s, request, on_open);
 }
 
-static void on_login(struct sp_pop3 *s, const struct sp_reply *reply)
+static void enter(struct sp_pop3 *s, const struct sp_uuid *account)
 {
-    free(s->user);
-    s->user = NULL;
-    if (reply->status == SP_DENIED || reply->status == SP_NOT_FOUND ||
-        reply->status == SP_INVALID) {
-        pop3_say(s, "-ERR [AUTH] Wrong user name or password");
-        if (++s->failed_logins >= SP_POP3_FAILED_LOGINS_MAX)
-            pop3_close(s, NULL);
-        return;
-    }
-    if (reply->status != SP_OK) {
-        pop3_refuse(s, reply);
-        return;
-    }
     struct sp_request *request = pop3_request(s, SP_REQ_MAILDROP);
     if (!request)
         return;
@@ -154,10 +139,35 @@ static void on_login(struct sp_pop3 *s, const struct sp_reply *reply)
         pop3_give_up(s, request);
         return;
     }
-    s->drop->mailbox.account = reply->account;
-    request->account = reply->account;
+    s->drop->mailbox.account = *account;
+    request->account = *account;
     request->maildrop.hold = true;
     pop3_ask(s, request, on_lock);
+}
+
+static void denied(struct sp_pop3 *s)
+{
+    pop3_say(s, "-ERR [AUTH] Wrong user name or password");
+    if (++s->failed_logins >= SP_POP3_FAILED_LOGINS_MAX)
+        pop3_close(s, NULL);
+}
+
+/* False: the client has been told. */
+static bool is_let_in(struct sp_pop3 *s, const struct sp_reply *reply)
+{
+    free(s->user);
+    s->user = NULL;
+    if (reply->status == SP_DENIED || reply->status == SP_NOT_FOUND || reply->status == SP_INVALID)
+        denied(s);
+    else if (reply->status != SP_OK)
+        pop3_refuse(s, reply);
+    return reply->status == SP_OK;
+}
+
+static void on_login(struct sp_pop3 *s, const struct sp_reply *reply)
+{
+    if (is_let_in(s, reply))
+        enter(s, &reply->account);
 }
 
 /* ---- Who it is ---- */
@@ -228,6 +238,91 @@ static void plain(struct sp_pop3 *s, struct sp_slice base64)
     sp_sasl_plain_wipe(&said);
 }
 
+/* ---- SCRAM ---- */
+
+void pop3_scram_free(struct sp_pop3 *s)
+{
+    sp_scram_free(s->scram);
+    s->scram = NULL;
+}
+
+static void say_and_read_on(struct sp_pop3 *s, struct sp_slice message)
+{
+    sp_buf_add(&s->out, SP_S("+ "));
+    sp_sasl_encode(message, &s->out);
+    sp_buf_add(&s->out, SP_S("\r\n"));
+    s->mode = MODE_SASL;
+}
+
+static void on_proof(struct sp_pop3 *s, const struct sp_reply *reply)
+{
+    if (is_let_in(s, reply)) {
+        s->scram->account = reply->account;
+        say_and_read_on(s, reply->sasl);
+    } else {
+        pop3_scram_free(s);
+    }
+}
+
+static void on_challenge(struct sp_pop3 *s, const struct sp_reply *reply)
+{
+    bool good = is_let_in(s, reply);
+    if (good && sp_scram_challenge(s->scram, reply->sasl)) {
+        say_and_read_on(s, reply->sasl);
+        return;
+    }
+    if (good)
+        pop3_error(s, "[AUTH] Malformed SCRAM message");
+    pop3_scram_free(s);
+}
+
+static void ask_scram(struct sp_pop3 *s, enum sp_request_type type, pop3_on_reply *on_reply)
+{
+    struct sp_request *request = pop3_request(s, type);
+    if (!request)
+        return;
+    if (sp_scram_fill(s->scram, request))
+        pop3_ask(s, request, on_reply);
+    else
+        pop3_give_up(s, request);
+}
+
+static void scram(struct sp_pop3 *s, struct sp_slice base64)
+{
+    enum sp_scram_step step = s->scram->step;
+    enum sp_status status = base64.len ? SP_INVALID : SP_OK;
+    if (step == SP_SCRAM_FIRST)
+        status = sp_scram_first(s->scram, base64, &s->peer);
+    else if (step == SP_SCRAM_FINAL)
+        status = sp_scram_final(s->scram, base64, &s->peer);
+    if (status == SP_OK && step == SP_SCRAM_FIRST) {
+        ask_scram(s, SP_REQ_SCRAM, on_challenge);
+        return;
+    }
+    if (status == SP_OK && step == SP_SCRAM_FINAL) {
+        ask_scram(s, SP_REQ_AUTHENTICATE, on_proof);
+        return;
+    }
+    struct sp_uuid account = s->scram->account;
+    pop3_scram_free(s);
+    if (status == SP_OK)
+        enter(s, &account);
+    else if (status == SP_DENIED)
+        denied(s);
+    else
+        pop3_error(s, status == SP_UNSUPPORTED
+                          ? "[AUTH] Logging in for another user is not supported"
+                          : "[AUTH] Malformed SCRAM message");
+}
+
+static void respond(struct sp_pop3 *s, struct sp_slice base64)
+{
+    if (s->scram)
+        scram(s, base64);
+    else
+        plain(s, base64);
+}
+
 void pop3_auth(struct sp_pop3 *s, struct sp_slice args)
 {
     size_t end = sp_slice_find(args, ' ');
@@ -235,13 +330,19 @@ void pop3_auth(struct sp_pop3 *s, struct sp_slice args)
     if (!args.len) { /* what clients from before RFC 5034 ask */
         pop3_say(s, "+OK Mechanisms follow");
         pop3_say(s, "PLAIN");
+        pop3_say(s, "SCRAM-SHA-256");
+        if (sp_scram_can_bind(&s->peer))
+            pop3_say(s, "SCRAM-SHA-256-PLUS");
         pop3_say(s, ".");
         return;
     }
     if (!is_private(s))
         return;
-    if (!sp_slice_eq_nocase(mechanism, SP_S("PLAIN"))) {
-        pop3_error(s, "[AUTH] Only PLAIN is supported");
+    bool is_scram = sp_scram_begin(mechanism, &s->peer, &s->scram);
+    if (is_scram && !s->scram) {
+        pop3_close(s, "-ERR [SYS/TEMP] Out of memory, please try again later");
+    } else if (!is_scram && !sp_slice_eq_nocase(mechanism, SP_S("PLAIN"))) {
+        pop3_error(s, "[AUTH] This mechanism is not supported");
     } else if (end == SIZE_MAX) {
         pop3_say(s, "+ ");
         s->mode = MODE_SASL;
@@ -249,17 +350,19 @@ void pop3_auth(struct sp_pop3 *s, struct sp_slice args)
         struct sp_slice initial = sp_slice_from(args, end + 1);
         if (sp_slice_eq(initial, SP_S("=")))
             initial = (struct sp_slice){0};
-        plain(s, initial);
+        respond(s, initial);
     }
 }
 
 void pop3_sasl_line(struct sp_pop3 *s, struct sp_slice line)
 {
     s->mode = MODE_COMMAND;
-    if (sp_slice_eq(line, SP_S("*")))
+    if (sp_slice_eq(line, SP_S("*"))) {
+        pop3_scram_free(s);
         pop3_error(s, "AUTH cancelled");
-    else
-        plain(s, line);
+    } else {
+        respond(s, line);
+    }
 }
 
 /* Whatever was sent behind it came in the clear, perhaps from somebody else: it is thrown away. */

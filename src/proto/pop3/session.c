@@ -118,6 +118,7 @@ static bool take_line(struct sp_pop3 *s)
         if (s->long_line)
             return false;
         s->mode = MODE_COMMAND;
+        pop3_scram_free(s);
         pop3_error(s, "Line is too long");
         return true;
     }
@@ -383,6 +384,7 @@ static void session_free(void *session)
         return;
     sp_request_free(s->request);
     pop3_drop_free(s);
+    pop3_scram_free(s);
     sp_buf_release(&s->in);
     sp_buf_release(&s->out);
     free(s->user);

@@ -1,4 +1,5 @@
 #include "proto/pop3/test_fake.h"
+#include "proto/test_scram_example.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -106,9 +107,14 @@ struct sp_reply *fake_answer(void *user, const struct sp_request *request)
     if (request->mailbox.mailbox) /* whose rights to it count */
         assert_true(sp_uuid_eq(&request->account, &account));
     switch (request->type) {
+    case SP_REQ_SCRAM:
     case SP_REQ_AUTHENTICATE:
         reply->account = account;
         reply->status = fake->login;
+        if (request->authenticate.is_scram) {
+            reply->status = scram_example(request, reply);
+            break;
+        }
         if (!sp_slice_eq(request->authenticate.user, SP_S("ada")) ||
             !sp_slice_eq(request->authenticate.password, SP_S("se cret")))
             reply->status = SP_DENIED;
@@ -151,6 +157,9 @@ void fake_describe(void *user, const struct sp_request *request, struct sp_buf *
 {
     (void)user;
     switch (request->type) {
+    case SP_REQ_SCRAM:
+        sp_buf_add_str(log, "scram");
+        break;
     case SP_REQ_AUTHENTICATE:
         sp_buf_addf(log, "login %.*s/%.*s", SP_FMT(request->authenticate.user),
                     SP_FMT(request->authenticate.password));

@@ -2,6 +2,7 @@
  * sections of RFC 1939 where no other RFC is named. */
 #include "base/log.h"
 #include "proto/pop3/test_fake.h"
+#include "proto/test_scram_example.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -80,10 +81,12 @@ static const struct conversation state[] = {
      "R: login ada/se cret\nR: hold\nR: open INBOX\nR: fetch 0 1-4294967295\nR: give back\n"},
     {"RFC 2449 capabilities", BANNER
      "C: CAPA\nS: +OK Capability list follows\nS: TOP\nS: UIDL\nS: PIPELINING\nS: RESP-CODES\n"
-     "S: AUTH-RESP-CODE\nS: EXPIRE NEVER\nS: UTF8 USER\nS: LANG\nS: USER\nS: SASL PLAIN\nS: STLS\n"
+     "S: AUTH-RESP-CODE\nS: EXPIRE NEVER\nS: UTF8 USER\nS: LANG\nS: USER\nS: SASL PLAIN "
+     "SCRAM-SHA-256\nS: STLS\n"
      "S: .\n" USER "C: PASS se cret\nS: +OK Maildrop has 3 messages (88 octets)\n"
      "C: CAPA\nS: +OK Capability list follows\nS: TOP\nS: UIDL\nS: PIPELINING\nS: RESP-CODES\n"
-     "S: AUTH-RESP-CODE\nS: EXPIRE NEVER\nS: UTF8 USER\nS: LANG\nS: USER\nS: SASL PLAIN\n"
+     "S: AUTH-RESP-CODE\nS: EXPIRE NEVER\nS: UTF8 USER\nS: LANG\nS: USER\nS: SASL PLAIN "
+     "SCRAM-SHA-256\n"
      "S: IMPLEMENTATION Sternpost 0.1\nS: .\n" BYE},
     {"RFC 6856 UTF8 and LANG", BANNER
      "C: UTF8\nS: +OK UTF8 enabled\nC: LANG\nS: +OK Language listing follows\nS: en English\nS: .\n"
@@ -96,15 +99,28 @@ static const struct conversation sasl[] = {
      BANNER "C: AUTH PLAIN AGFkYQBzZSBjcmV0\nS: +OK Maildrop has 3 messages (88 octets)\n" BYE},
     {"RFC 5034 without", BANNER
      "C: AUTH plain\nS: + \nC: AGFkYQBzZSBjcmV0\nS: +OK Maildrop has 3 messages (88 octets)\n" BYE},
+    {"RFC 5802 5 SCRAM-SHA-256, the exchange of RFC 7677 3",
+     BANNER "C: AUTH SCRAM-SHA-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE "\nC: " SCRAM_FINAL
+            "\nS: + " SCRAM_SIGNATURE "\nC:\nS: +OK Maildrop has 3 messages (88 octets)\n" BYE},
+    {"RFC 5802 SCRAM-SHA-256 refused",
+     BANNER "C: AUTH SCRAM-SHA-256\nS: + \nC: " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE
+            "\nC: " SCRAM_BAD_PROOF "\nS: -ERR [AUTH] Wrong user name or password\n"
+            "C: AUTH SCRAM-SHA-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE "\nC: *\n"
+            "S: -ERR AUTH cancelled\nC: AUTH SCRAM-SHA-256 xx\n"
+            "S: -ERR [AUTH] Malformed SCRAM message\nC: STAT\nS: -ERR Log in first\n"
+            "C: AUTH SCRAM-SHA-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE "\nC: " SCRAM_BAD_NONCE
+            "\nS: -ERR [AUTH] Wrong user name or password\n"
+            "C: AUTH SCRAM-SHA-256 " SCRAM_FIRST "\nS: + " SCRAM_CHALLENGE "\nC: " SCRAM_BAD_BINDING
+            "\nS: -ERR [AUTH] Wrong user name or password\n! close\n"},
     {"RFC 5034 cancelled, malformed, unknown",
-     BANNER "C: AUTH\nS: +OK Mechanisms follow\nS: PLAIN\nS: .\n"
+     BANNER "C: AUTH\nS: +OK Mechanisms follow\nS: PLAIN\nS: SCRAM-SHA-256\nS: .\n"
             "C: AUTH PLAIN\nS: + \nC: *\nS: -ERR AUTH cancelled\n"
             "C: AUTH PLAIN =\nS: -ERR [AUTH] Malformed PLAIN response\n"
             "C: AUTH PLAIN !!!!\nS: -ERR [AUTH] Malformed PLAIN response\n"
             "C: AUTH PLAIN AGFkYQBzZQBj\nS: -ERR [AUTH] Malformed PLAIN response\n"
             "C: AUTH PLAIN Ym9iAGFkYQBzZSBjcmV0\n"
             "S: -ERR [AUTH] Logging in for another user is not supported\n"
-            "C: AUTH CRAM-MD5\nS: -ERR [AUTH] Only PLAIN is supported\n" BYE},
+            "C: AUTH CRAM-MD5\nS: -ERR [AUTH] This mechanism is not supported\n" BYE},
 };
 
 static const struct conversation messages[] = {
