@@ -9,7 +9,7 @@ import subprocess
 import uuid
 
 import pytest
-from platform_under_test import PROGRAM, Platform, message, ok, uids
+from platform_under_test import PASSWORD, PROGRAM, Platform, message, ok, uids
 
 
 @pytest.fixture
@@ -226,3 +226,21 @@ def test_replace(shared_platform, imap, box):
     assert uids(imap) == [3]
     assert b"NO [TRYCREATE]" in replace(imap, "UID REPLACE 3", "nowhere", message("lost"))[-1]
     assert uids(imap) == [3]
+
+
+def test_unauthenticate(shared_platform, box):
+    """RFC 8437: the same connection goes on for another login; of the one before nothing is left."""
+    connection = shared_platform.imap("user@example.org", select=box)
+    ok(connection.xatom("UNAUTHENTICATE"))
+    for command in (("SELECT", box), ("FETCH", "1", "FLAGS"), ("UNAUTHENTICATE",)):
+        with pytest.raises(imaplib.IMAP4.error, match="Log in first"):
+            connection.xatom(*command)
+    connection.state = "NONAUTH"
+    with pytest.raises(imaplib.IMAP4.error):
+        connection.login("user@example.org", "wrong")
+    ok(connection.login("user@example.org", PASSWORD))
+    connection.state = "SELECTED"  # or imaplib would not even ask
+    with pytest.raises(imaplib.IMAP4.error, match="Select a mailbox first"):
+        connection.xatom("FETCH", "1", "FLAGS")
+    ok(connection.select(box))
+    connection.logout()

@@ -25,7 +25,7 @@ void sp_imap_add_capability(const struct sp_imap *s, struct sp_buf *buf)
                    " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE"
                    " CREATE-SPECIAL-USE STATUS=SIZE"
                    " SEARCHRES ESORT PARTIAL UTF8=ACCEPT UIDONLY INPROGRESS"
-                   " OBJECTID SAVEDATE BINARY PREVIEW REPLACE"
+                   " OBJECTID SAVEDATE BINARY PREVIEW REPLACE UNAUTHENTICATE"
                    " ACL RIGHTS=texk LIST-MYRIGHTS"
                    " APPENDLIMIT=");
     sp_buf_add_decimal(buf, s->env->message_bytes_max);
@@ -102,6 +102,22 @@ static void run_namespace(struct sp_imap *s)
     sp_imap_finish_ok(s);
 }
 
+/* RFC 8437, 2: as before the login, but for TLS. Nothing is expunged, and what was enabled is not
+ * any more. */
+static void run_unauthenticate(struct sp_imap *s)
+{
+    sp_imap_unselect(s);
+    s->authenticated = s->condstore = s->qresync = s->rev2 = s->utf8 = s->uidonly = false;
+    s->enabled = 0;
+    s->account = (struct sp_uuid){0};
+    s->started_ms = s->active_ms;
+    struct sp_buf *final = sp_imap_final(s);
+    sp_buf_add(final, SP_S("OK [CAPABILITY"));
+    sp_imap_add_capability(s, final);
+    sp_buf_add(final, SP_S("] UNAUTHENTICATE completed\r\n"));
+    sp_imap_end(s);
+}
+
 static const char *refusal(const struct sp_imap *s)
 {
     unsigned states = sp_imap_verb_states(s->command.verb);
@@ -171,6 +187,7 @@ void sp_imap_run(struct sp_imap *s)
         [SP_IMAP_STORE] = sp_imap_run_store,
         [SP_IMAP_SUBSCRIBE] = sp_imap_run_manage,
         [SP_IMAP_THREAD] = sp_imap_run_search,
+        [SP_IMAP_UNAUTHENTICATE] = run_unauthenticate,
         [SP_IMAP_UNSELECT] = sp_imap_run_unselect,
         [SP_IMAP_UNSUBSCRIBE] = sp_imap_run_manage,
     };

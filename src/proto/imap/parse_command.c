@@ -225,6 +225,7 @@ static const struct {
     [SP_IMAP_STORE] = {"STORE", SELECTED, true, parse_store},
     [SP_IMAP_SUBSCRIBE] = {"SUBSCRIBE", AUTH, false, parse_mailbox},
     [SP_IMAP_THREAD] = {"THREAD", SELECTED, true, sp_imap_parse_search},
+    [SP_IMAP_UNAUTHENTICATE] = {"UNAUTHENTICATE", AUTH, false, parse_nothing},
     [SP_IMAP_UNSELECT] = {"UNSELECT", SELECTED, false, parse_nothing},
     [SP_IMAP_UNSUBSCRIBE] = {"UNSUBSCRIBE", AUTH, false, parse_mailbox},
 };

@@ -14,7 +14,7 @@
     " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE "              \
     "CREATE-SPECIAL-USE"                                                                           \
     " STATUS=SIZE SEARCHRES ESORT PARTIAL UTF8=ACCEPT UIDONLY INPROGRESS"                          \
-    " OBJECTID SAVEDATE BINARY PREVIEW REPLACE"                                                    \
+    " OBJECTID SAVEDATE BINARY PREVIEW REPLACE UNAUTHENTICATE"                                     \
     " ACL RIGHTS=texk LIST-MYRIGHTS APPENDLIMIT=600000"
 #define GREETING                                                                                   \
     "S: * OK [CAPABILITY " CAPS_BEFORE                                                             \

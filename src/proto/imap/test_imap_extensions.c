@@ -138,6 +138,26 @@ static const struct conversation replacing[] = {
      LOGIN "C: b REPLACE 1 INBOX {5+}\nC: hello\nS: b BAD Select a mailbox first\n" LOGOUT},
 };
 
+static const struct conversation unauthenticating[] = {
+    {"RFC 8437, 2: UNAUTHENTICATE", SELECT
+     "C: c ENABLE CONDSTORE\nS* * ENABLED *\nS* * OK [HIGHESTMODSEQ *\nS: c OK ENABLE completed\n"
+     "C: d UID STORE 3 +FLAGS.SILENT (\\Deleted)\nS* * 1 FETCH *\nS* d OK *\n"
+     "C: e UNAUTHENTICATE\nS: e OK [CAPABILITY " CAPS_BEFORE
+     " STARTTLS AUTH=PLAIN] UNAUTHENTICATE completed\n"
+     "C: f NOOP\nS: f OK NOOP completed\nC: g FETCH 1 FLAGS\nS: g BAD Log in first\n"
+     "C: h UNAUTHENTICATE\nS: h BAD Log in first\n"
+     "C: i LOGIN alice@example.org wrong\nS* i NO [AUTHENTICATIONFAILED] *\n"
+     "C: j LOGIN alice@example.org secret\nS: j OK [CAPABILITY " CAPS_AFTER "] Logged in\n"
+     "C: k FETCH 1 FLAGS\nS: k BAD Select a mailbox first\n"
+     "C: l STATUS INBOX (MESSAGES)\nS: * STATUS \"INBOX\" (MESSAGES 3)\n"
+     "S: l OK STATUS completed\n" LOGOUT},
+};
+
+static void test_unauthenticating(void **state)
+{
+    RUN(unauthenticating);
+}
+
 static void test_replacing(void **state)
 {
     RUN(replacing);
@@ -165,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_binary),
         cmocka_unit_test(test_previews),
         cmocka_unit_test(test_replacing),
+        cmocka_unit_test(test_unauthenticating),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
