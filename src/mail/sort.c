@@ -245,7 +245,7 @@ static uint64_t prefix_of_text(struct sp_slice text)
 {
     uint64_t prefix = 0;
     for (size_t i = 0; i < 8; i++)
-        prefix = prefix << 8 | (i < text.len ? text.ptr[i] : 0);
+        prefix = prefix << 8 | (i < text.len ? upper(text.ptr[i]) : 0);
     return prefix;
 }
 
