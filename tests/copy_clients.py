@@ -6,6 +6,7 @@ holdings()   {(mailbox, message): what it has of it}: equal before and after whe
 import hashlib
 import imaplib
 import os
+import poplib
 import re
 import shutil
 import subprocess
@@ -140,6 +141,37 @@ class ImapAccess:
         self.imap.logout()
 
 
+class Pop3Access:
+    """One folder; UIDLs tell messages apart (RFC 1939, 7). Nothing is ever deleted on the server."""
+    name = "pop3"
+
+    def __init__(self, port, address):
+        poplib._MAXLINE = 1 << 20  # RFC 1939 sets no limit to lines of messages, and these tests have long ones
+        self.pop3 = poplib.POP3("127.0.0.1", port, timeout=30)
+        try:
+            self.pop3.user(address)
+            self.pop3.pass_(PASSWORD)
+        except poplib.error_proto as error:
+            self.pop3.close()
+            raise AssertionError(str(error)) from error
+        self.numbers = {}
+
+    def folders(self):
+        return ["INBOX"]
+
+    def messages(self, folder):
+        lines = [line.decode().split(" ", 1) for line in self.pop3.uidl()[1]]
+        self.numbers = {uidl: int(number) for number, uidl in lines}
+        assert len(self.numbers) == len(lines)
+        return list(self.numbers)
+
+    def fetch(self, folder, message):
+        return b"\r\n".join(self.pop3.retr(self.numbers[message])[1])
+
+    def close(self):
+        self.pop3.quit()
+
+
 class Scripted:
     """The crudest client there is: what the server does not show, it forgets at once, a folder as well as a message; and
     it logs each download. Only an error makes it leave alone what the error is about."""
@@ -161,7 +193,7 @@ class Scripted:
         for folder in folders:
             try:
                 self.sync_folder(server, folder)
-            except (AssertionError, imaplib.IMAP4.error):
+            except (AssertionError, imaplib.IMAP4.error, poplib.error_proto):
                 good = False
         server.close()
         return good

@@ -2,6 +2,7 @@
 recovery. Nothing is removed, nothing is downloaded a second time, and what is new comes once."""
 import json
 import os
+import poplib
 import re
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import time
 import pytest
 
 import format_reader
-from copy_clients import Mbsync, OfflineImap, Scripted
+from copy_clients import Mbsync, OfflineImap, Pop3Access, Scripted
 from disks import make_disks, move_units
 from mailbox_state import account_state, mailbox_names, messages, uidvalidity
 from platform_under_test import PROGRAM, Platform, message, ok
@@ -37,9 +38,8 @@ def clients(tmp_path, request):
 
 def look(clients, platform, fails=False):
     """Each looks once, all at the same time; returns what they hold. fails: they must have seen an error."""
-    port = platform.ports["imap"]
     outcome = {}
-    threads = [threading.Thread(target=lambda c=c: outcome.update({c: c.sync(port)})) for c in clients]
+    threads = [threading.Thread(target=lambda c=c: outcome.update({c: c.sync(platform.ports["imap"])})) for c in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -64,6 +64,21 @@ def fill(platform):
     for box in BOXES:  # the last of each stands in one segment with the others'
         ok(imap.append(box, None, None, message(f"{box} last")))
     imap.logout()
+
+
+class Pop3Copies:
+    """What a client keeps that looks by POP3: mail of the INBOX alone."""
+
+    def __init__(self, tmp_path):
+        self.client, self.before = Scripted(tmp_path, ADDRESS, Pop3Access), None
+
+    def look(self, platform, fails=False):
+        """Nothing that it had is removed or came again; what is new."""
+        assert self.client.sync(platform.ports["pop3"]) is not fails
+        before, now = self.before or {}, self.client.holdings()
+        assert {key: value for key, value in now.items() if key in before} == before
+        self.before = now
+        return len(now) - len(before)
 
 
 def new_mail(platform):
@@ -92,7 +107,10 @@ def rebuild(out, sources):
     sternpost("recover", "scan", "--out", out, *sources)
     report = json.loads(sternpost("recover", "rebuild", out, "--json"))
     config = (out / "sternpost.conf").read_text()
-    (out / "sternpost.conf").write_text(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:0", config))
+    config = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:0", config)
+    if "\npop3 = " not in config:
+        config = config.replace("[listen]\n", "[listen]\npop3 = 127.0.0.1:0\n")
+    (out / "sternpost.conf").write_text(config)
     return Platform(out).start(), report
 
 
@@ -155,6 +173,64 @@ def test_protection(new_platform, clients, tmp_path):
         assert look(clients, whole) == after
     finally:
         assert whole.stop() == 0
+
+
+def test_protection_by_pop3(new_platform, tmp_path):
+    """The INBOX loses a segment: who comes by POP3 is turned away, and never shown a shorter list; UIDLs survive."""
+    platform = new_platform(start=False)
+    platform.configure(segment_size="1M")
+    platform.start()
+    fill(platform)
+    copies = Pop3Copies(tmp_path)
+    assert copies.look(platform) == EACH and copies.look(platform) == 0
+    assert platform.stop() == 0
+    lost = second_of(platform.folder / "a", "INBOX")
+    found = tmp_path / "found.seg"
+    shutil.copy(platform.folder / "a" / "segments" / lost, found)
+    for unit in ("a", "b"):
+        (platform.folder / unit / "segments" / lost).write_bytes(os.urandom(1 << 20))
+    units = [platform.folder / unit for unit in ("a", "b")]
+    guarded, report = rebuild(tmp_path / "guarded", units)
+    try:
+        assert {broken["path"] for broken in report["broken"] if broken["mailbox"]} == {"INBOX"}
+        for _ in range(2):
+            assert copies.look(guarded, fails=True) == 0
+        with pytest.raises(poplib.error_proto, match="SYS/TEMP"):
+            guarded.pop3(ADDRESS)
+    finally:
+        assert guarded.stop() == 0
+    whole, report = rebuild(tmp_path / "whole", [*units, found])
+    try:
+        assert not report["broken"] and copies.look(whole) == 0
+        new_mail(whole)
+        assert copies.look(whole) == 1 and copies.look(whole) == 0
+    finally:
+        assert whole.stop() == 0
+
+
+def test_all_units_but_one_by_pop3(new_platform, tmp_path):
+    platform = new_platform(start=False)
+    platform.start()
+    fill(platform)
+    copies = Pop3Copies(tmp_path)
+    assert copies.look(platform) == EACH
+    for unit in ("b", "c"):
+        (platform.folder / unit).rename(platform.folder / f"gone-{unit}")
+        time.sleep(1)
+    assert copies.look(platform) == 0
+    platform.stop()
+    port = platform.ports["pop3"]
+    with pytest.raises(AssertionError, match="majority|units"):
+        platform.start()
+    platform.process = None
+    platform.ports["pop3"] = port
+    assert copies.look(platform, fails=True) == 0
+    for unit in ("b", "c"):
+        (platform.folder / f"gone-{unit}").rename(platform.folder / unit)
+    platform.start()
+    assert copies.look(platform) == 0
+    new_mail(platform)
+    assert copies.look(platform) == 1
 
 
 def test_all_units_but_one(new_platform, clients):

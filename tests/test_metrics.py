@@ -3,6 +3,7 @@ import http.client
 import os
 import poplib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -290,3 +291,73 @@ def test_anywhere_when_said(new_platform):
     platform = new_platform(start=False, accounts=())
     listen(platform, "192.0.2.1:9187", metrics_anywhere="yes")
     assert platform.command("volume", "list").returncode == 0
+
+
+# ---- Alert rules
+
+def rules():
+    return "".join(re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/metrics.md").read_text(), re.S))
+
+
+def fires(alert, before, now):
+    """Whether a rule's condition holds: `name{label="value"} OP number or name`, or increase() or delta() of such,
+    which here is from the look before."""
+    expression = re.search(rf"alert: {alert}\n\s+expr: (.*)", rules()).group(1)
+    match = re.fullmatch(r"(?:(increase|delta)\()?(\w+)(?:\{(\w+)(=~?)\"([^\"]+)\"\})?(?:\[\w+\]\))? (==|<|>) (\S+)", expression)
+    assert match, expression
+    change, name, label, _, wanted, operator, right = match.groups()
+
+    def value(look):
+        return {labels: v for (n, labels), v in look.samples.items()
+                if n == name and (not label or re.fullmatch(wanted, dict(labels)[label]))}
+    found = value(now)
+    assert found, expression
+    if change:
+        found = {labels: v - value(before).get(labels, 0) for labels, v in found.items()}
+    limit = now.get(right) if right.startswith("sternpost_") else float(right)
+    return any({"==": v == limit, "<": v < limit, ">": v > limit}[operator] for v in found.values())
+
+
+def test_alerts_come_true(measured):
+    """For faults that are real, and not before."""
+    quiet = ("SternpostDeferring", "SternpostTooFewCopies", "SternpostUnitOut", "SternpostErrorsLogged", "SternpostRot",
+             "SternpostGuardWaiting", "SternpostGuardRefused", "SternpostScrubOverdue",
+             "SternpostMergeConflicts", "SternpostUnmendable", "SternpostMisdirected")
+    deliver(measured, 2)
+    before = metrics(measured)
+    assert [alert for alert in quiet if fires(alert, before, before)] == []
+    os.rename(measured.folder / "b", measured.folder / "gone")
+    until(measured, lambda m: fires("SternpostUnitOut", before, m) and fires("SternpostErrorsLogged", before, m))
+    now = until(measured, lambda m: m.get("sternpost_volume_thin_lsn") == 0)
+    assert not fires("SternpostDeferring", before, now) and not fires("SternpostTooFewCopies", before, now)
+    os.rename(measured.folder / "c", measured.folder / "gone too")
+    until(measured, lambda m: fires("SternpostDeferring", before, m))
+    assert fires("SternpostTooFewCopies", before, metrics(measured))
+
+
+def test_alert_of_the_guard(new_platform):
+    platform = new_platform(start=False)
+    listen(platform)
+    text = re.sub(r"(?m)^cooling_off = .*\n", "", platform.config.read_text())
+    platform.config.write_text(text.replace("[guard]\n", "[guard]\ncooling_off = 1h\n"))
+    platform.start()
+    before = metrics(platform)
+    assert not fires("SternpostGuardWaiting", before, before)
+    platform.command("account", "remove", ADDRESS, "--confirm", ADDRESS)
+    now = metrics(platform)
+    assert fires("SternpostGuardWaiting", before, now) and now.get("sternpost_guard_unapproved") == 0
+    request = re.search(r"[0-9a-f-]{36}", platform.command("guard", "list").stdout).group(0)
+    platform.command("guard", "undo", request)
+    now = metrics(platform)
+    assert not fires("SternpostGuardWaiting", before, now)
+    assert now.get("sternpost_guard_requests", state="undone") == 1
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_promtool(measured, tmp_path):
+    file = tmp_path / "rules.yml"
+    file.write_text(rules())
+    said = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+    said = subprocess.run(["promtool", "check", "metrics"], input=ask(measured)[1], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr

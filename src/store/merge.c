@@ -108,7 +108,7 @@ static enum sp_status merge_plan(struct sp_plan *plan, struct sp_commit *commit)
     uint64_t passed = 0;
     bool again = false, moved = false;
     enum sp_status status = SP_OK;
-    m->emitted = 0;
+    m->emitted = m->records = 0;
     while (m->have && status == SP_OK && passed < PASS_BYTES) {
         if (m->emitted >= EMIT_MOST || (m->emitted >= EMIT_BYTES && begins_batch(m)))
             break;
@@ -126,6 +126,7 @@ static enum sp_status merge_plan(struct sp_plan *plan, struct sp_commit *commit)
             to.merged_epoch_counter = segment_of(m)->epoch_counter;
             to.merged_lsn = m->record.lsn;
             moved = true;
+            m->records++;
         }
         if (status == SP_OK)
             advance(m);
@@ -150,6 +151,11 @@ static void merge_done(struct sp_commit *commit, enum sp_status status, const ch
     (void)why;
     m->busy = false;
     m->failed = m->failed || status != SP_OK;
+    if (m->failed)
+        return;
+    m->volume->merge_records += m->records;
+    m->volume->merge_conflicts += m->conflicts - m->conflicts_told;
+    m->conflicts_told = m->conflicts;
 }
 
 /* ---- The whole ---- */

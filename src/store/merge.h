@@ -88,7 +88,8 @@ struct sp_merge {
     size_t credentials_count, credentials_capacity;
     struct sp_buf body; /* scratch */
     uint64_t emitted;   /* bytes, in this plan */
-    uint64_t messages, conflicts;
+    uint64_t records;   /* gone through in this plan */
+    uint64_t messages, conflicts, conflicts_told;
 };
 
 /* ---- merge_record.c ---- */

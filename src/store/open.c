@@ -832,6 +832,8 @@ void sp_volume_status(struct sp_volume *v, struct sp_volume_status *ret_status)
     status.blocks_misdirected = v->blocks_misdirected;
     status.ejections = v->ejections;
     status.recruits = v->recruits;
+    status.merge_records = v->merge_records;
+    status.merge_conflicts = v->merge_conflicts;
     status.resilvered_bytes = v->resilvered_bytes;
     status.blocks_mended = v->blocks_mended;
     status.blocks_unmendable = v->blocks_unmendable;

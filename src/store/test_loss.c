@@ -131,6 +131,10 @@ static void test_merge(void **state)
     assert_int_equal(sp_volume_release_unit(b->volume, &id, &error), SP_DENIED);
     merge_all(b);
     assert_false(sp_volume_has_left_history(b->volume, &id));
+    struct sp_volume_status status;
+    sp_volume_status(b->volume, &status);
+    assert_true(status.merge_records >= 6); /* a MESSAGE for each that was delivered to b and c */
+    assert_int_equal(status.merge_conflicts, 0);
     unite(b, &other);
     b->model.protected_ = false;
     model_check(b->volume, &b->model, NULL, 0);
@@ -140,6 +144,8 @@ static void test_merge(void **state)
     /* c has nothing more. */
     assert_int_equal(bench_open(b, 0, true, &error), SP_OK);
     merge_all(b);
+    sp_volume_status(b->volume, &status);
+    assert_int_equal(status.merge_records, 0);
     model_check(b->volume, &b->model, NULL, 0);
     assert_int_equal(bench_deliver(b), SP_OK);
     bench_stop(b);

@@ -225,6 +225,8 @@ struct sp_volume_status {
     uint64_t scrub_max_age_s;   /* 0: it is never overdue */
     bool scrub_overdue;
     uint64_t ejections, recruits;
+    uint64_t merge_records, merge_conflicts; /* of histories left behind, gone through; of these,
+                                                what came to something else here */
     bool compact_running;
     uint64_t compact_done_segments, compact_total_segments; /* looked at, of the last survey */
     uint64_t compact_merged, compact_dropped_bytes;         /* segments replaced; since open */

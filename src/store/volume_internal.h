@@ -218,6 +218,7 @@ struct sp_volume {
     bool parity_yields;               /* to a scrub that was asked for: every other slice */
     _Atomic uint64_t blocks_rebuilt, parity_written, parity_mended;
 
+    _Atomic uint64_t merge_records, merge_conflicts;
     _Atomic uint64_t commits, batches, bytes, blocks_bad, blocks_misdirected, ejections, recruits;
     _Atomic uint64_t tended_bytes, blocks_mended, blocks_unmendable, resilvered_bytes;
     /* Compaction (compact.h): the committer's. */

@@ -14,6 +14,8 @@ struct view {
     const struct sp_metrics_source *source;
     struct sp_volume_status volume;
     struct sp_server_counters server;
+    uint64_t guard[4]; /* requests, by guard_states */
+    uint64_t guard_unapproved;
     uint64_t now_ns;
 };
 
@@ -42,6 +44,7 @@ struct metric {
 
 static const char *const unit_states[] = {"replica", "spare",  "witness", "ejected",
                                           "stale",   "absent", NULL};
+static const char *const guard_states[] = {"waiting", "done", "undone", "refused", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const answer_classes[] = {"temporary", "permanent", NULL};
 static const char *const versions[] = {SP_VERSION, NULL};
@@ -73,6 +76,18 @@ static double log_left_out(const struct view *view, uint32_t i, uint32_t value)
 static double unit_state(const struct view *view, uint32_t i, uint32_t value)
 {
     return (uint32_t)view->volume.units[i].state == value;
+}
+
+static double guard_requests(const struct view *view, uint32_t i, uint32_t value)
+{
+    (void)i;
+    return (double)view->guard[value];
+}
+
+static double guard_unapproved(const struct view *view, uint32_t i, uint32_t value)
+{
+    (void)i, (void)value;
+    return (double)view->guard_unapproved;
 }
 
 static double scrub_progress(const struct view *view, uint32_t i, uint32_t value)
@@ -183,6 +198,11 @@ static const struct metric metrics[] = {
     {"sternpost_scrub_overdue", "1: the scrub is overdue.", GAUGE, VOLUME(scrub_overdue)},
     {"sternpost_scrub_blocks_mended", "Blocks mended by the scrub under way, or by the last.", GAUGE, VOLUME(scrub_mended)},
     {"sternpost_scrub_blocks_unmendable", "Blocks that it found and no unit has sound.", GAUGE, VOLUME(scrub_unmendable)},
+
+    {"sternpost_guard_requests", "What was asked of the guard since the volume was made, by what became of it.", GAUGE, OF_VOLUME, .get = guard_requests, .label = "state", .values = guard_states},
+    {"sternpost_guard_unapproved", "Of those that wait, the ones that lack approvals.", GAUGE, OF_VOLUME, .get = guard_unapproved},
+    {"sternpost_merge_records_total", "Records of histories that were left behind, merged.", COUNTER, VOLUME(merge_records)},
+    {"sternpost_merge_conflicts_total", "Of these, those that came to something else here, or to nothing: see merge.conflict in the log.", COUNTER, VOLUME(merge_conflicts)},
 
     {"sternpost_unit_state", "1 for the state that the unit is in.", GAUGE, OF_UNIT, .get = unit_state, .label = "state", .values = unit_states},
     {"sternpost_unit_since_seconds", "When it took that state, in seconds since 1970; or when the server started.", GAUGE, UNIT(since_ns), NS},
@@ -333,6 +353,24 @@ static uint32_t count_of(const struct view *view, enum scope scope)
     }
 }
 
+static void count_guard(struct view *view)
+{
+    struct sp_guard_request request = {0};
+    struct sp_read read;
+    if (sp_read_begin(sp_volume_index(view->source->volume), &read) != SP_OK)
+        return;
+    while (sp_index_next_guard(&read, &request) == SP_OK) {
+        const struct sp_guard_row *row = &request.row;
+        uint8_t event = row->event;
+        view->guard[!row->finished_ns           ? 0
+                    : event == SP_GUARD_UNDONE  ? 2
+                    : event == SP_GUARD_REFUSED ? 3
+                                                : 1]++;
+        view->guard_unapproved += !row->finished_ns && row->approvals < row->approvals_needed;
+    }
+    sp_read_end(&read);
+}
+
 enum sp_status sp_metrics_write(const struct sp_metrics_source *source, struct sp_buf *buf)
 {
     struct view *view = calloc(1, sizeof *view);
@@ -341,6 +379,7 @@ enum sp_status sp_metrics_write(const struct sp_metrics_source *source, struct s
     view->source = source;
     view->now_ns = sp_wall_ns();
     sp_volume_status(source->volume, &view->volume);
+    count_guard(view);
     if (source->server)
         sp_server_counters(source->server, &view->server);
     for (size_t k = 0; k < sizeof metrics / sizeof metrics[0]; k++) {
