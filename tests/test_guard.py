@@ -163,7 +163,7 @@ def test_erasure(platform):
     assert "not confirmed" in refused(platform, *words, "--confirm", "yes")
     request = facts(platform, *words, "--confirm", ADDRESS)
     assert request["operation"] == "erase" and request["state"] == "pending" and count(platform) == 5
-    assert request["subject"] == f"{ADDRESS};MAILBOX=INBOX;UID=1:2,4;WHY=order%2017%3B%20%C2%A7%203"
+    assert re.fullmatch(rf"{ADDRESS};MAILBOX=INBOX;UID=1:2,4;WHY=order%2017%3B%20%C2%A7%203;NUMBERS=\d+", request["subject"])
     platform.command("guard", "undo", request["id"])
     again = facts(platform, *words, "--confirm", ADDRESS)
     platform.kill()
@@ -180,6 +180,28 @@ def test_erasure(platform):
     assert "no such account" in refused(platform, "erase", "--account", "nobody@example.org", "--confirm", "x")
     assert "not been removed" in refused(platform, "erase", "--removed-account", again["subject_id"], "--confirm", "x")
     assert "too much" in refused(platform, "erase", "--account", ADDRESS, "--why", "x" * 2000, "--confirm", ADDRESS)
+
+
+def test_erasure_keeps_to_its_mailbox(platform):
+    """It is of the mailbox that had the name when it was asked, and not of one that gets it while the request waits."""
+    configure(platform, cooling_off="3s")
+    assert platform.stop() == 0
+    platform.start()
+    imap = platform.imap(ADDRESS)
+
+    def fill_box(what):
+        ok(imap.create("Box"))
+        for n in range(4):
+            ok(imap.append("Box", None, None, message(f"{what} {n}")))
+
+    fill_box("first")
+    request = facts(platform, "erase", "--account", ADDRESS, "--mailbox", "Box", "--uid", "1:2", "--confirm", ADDRESS)
+    ok(imap.rename("Box", "Kept"))
+    fill_box("second")
+    wait_for(lambda: state_of(platform, request["id"]) == "done")
+    for box, there in (("Box", [b"1 2 3 4"]), ("Kept", [b"3 4"])):
+        ok(imap.select(box))
+        assert ok(imap.uid("SEARCH", "ALL")) == there, box
 
 
 def test_without_server(new_platform):

@@ -76,6 +76,19 @@ static bool take_uids(const char **at, struct parsed *p)
     }
 }
 
+/* "4,17" */
+static bool take_numbers(const char **at, struct sp_erasure *erasure)
+{
+    for (;; (*at)++) {
+        uint64_t number;
+        if (erasure->numbers_count == SP_ERASE_MAILBOXES_MAX || !take_uid(at, &number))
+            return false;
+        erasure->numbers[erasure->numbers_count++] = (uint32_t)number;
+        if (**at != ',')
+            return true;
+    }
+}
+
 static bool parse(const char *text, struct parsed *p)
 {
     bool good = take_text(&text, p->address) && *p->address;
@@ -84,6 +97,8 @@ static bool parse(const char *text, struct parsed *p)
             text += 9, good = take_text(&text, p->mailbox) && *p->mailbox;
         else if (strncmp(text, ";UID=", 5) == 0)
             text += 5, good = !p->erasure.uids.count && take_uids(&text, p);
+        else if (strncmp(text, ";NUMBERS=", 9) == 0)
+            text += 9, good = !p->erasure.numbers_count && take_numbers(&text, &p->erasure);
         else if (strncmp(text, ";WHY=", 5) == 0)
             text += 5, good = take_text(&text, p->why);
         else
@@ -92,7 +107,8 @@ static bool parse(const char *text, struct parsed *p)
     p->erasure.removed = strncmp(p->address, REMOVED, strlen(REMOVED)) == 0;
     p->erasure.mailbox = sp_slice_str(p->mailbox);
     p->erasure.why = sp_slice_str(p->why);
-    return good && (!p->erasure.uids.count || *p->mailbox) && (!p->erasure.removed || !*p->mailbox);
+    return good && (*p->mailbox || (!p->erasure.uids.count && !p->erasure.numbers_count)) &&
+           (!p->erasure.removed || !*p->mailbox);
 }
 
 /* On the heap: it is some KiB. NULL: the error says why. */
@@ -112,6 +128,30 @@ static struct parsed *parsed_of(const char *text, struct sp_error *error)
                      : "this is too much to be said of one request");
     sp_error_todo(error, "%s", "give ascending UIDs of one mailbox, and fewer at a time");
     return NULL;
+}
+
+/* The mailboxes' numbers go into it: another one may have the name when its time has come. */
+static enum sp_status add_numbers(struct sp_guard *g, struct parsed *p,
+                                  struct sp_guard_subject *subject, struct sp_error *error)
+{
+    struct sp_buf buf;
+    p->erasure.account = subject->id;
+    enum sp_status status = sp_mail_erase_number(g->config.volume, &p->erasure, error);
+    if (status != SP_OK)
+        return error->status == SP_OK
+                   ? sp_error_set(error, status, "erase", "%s", sp_status_name(status))
+                   : status;
+    sp_buf_init(&buf, sizeof subject->name - 1);
+    sp_buf_addf(&buf, "%s", subject->name);
+    for (uint32_t i = 0; i < p->erasure.numbers_count; i++)
+        sp_buf_addf(&buf, "%s%" PRIu32, i ? "," : ";NUMBERS=", p->erasure.numbers[i]);
+    if (sp_buf_failed(&buf))
+        status =
+            sp_error_set(error, SP_LIMIT, "erase", "this is too much to be said of one request");
+    else
+        snprintf(subject->name, sizeof subject->name, "%.*s", SP_FMT(sp_buf_slice(&buf)));
+    sp_buf_release(&buf);
+    return status;
 }
 
 enum sp_status sp_guard_find_erasure(struct sp_guard *g, const char *text,
@@ -141,8 +181,12 @@ enum sp_status sp_guard_find_erasure(struct sp_guard *g, const char *text,
     }
     snprintf(ret->name, sizeof ret->name, "%s", text);
     snprintf(ret->confirm, sizeof ret->confirm, "%.319s", whom);
+    if (p->erasure.numbers_count) /* the guard says them, nobody else */
+        status = sp_error_set(error, SP_INVALID, "erase", "mailboxes are named, not numbered");
+    else if (*p->mailbox)
+        status = add_numbers(g, p, ret, error);
     free(p);
-    return SP_OK;
+    return status;
 }
 
 enum sp_status sp_guard_check_erasure(struct sp_guard *g, const struct sp_guard_subject *subject,

@@ -51,7 +51,8 @@ enum sp_guard_operation {
 /* The subject of SP_GUARD_ERASE is a text: the address, or "removed:" and the UUID of an account
  * that was removed; then, each if there is one, ";MAILBOX=" a name, ";UID=" ascending UIDs of it as
  * in "3:9,12", ";WHY=" the reason. Octets of address, name and reason other than letters, digits
- * and .@_+-:/ are written %XX. */
+ * and .@_+-:/ are written %XX. In the record the guard adds ";NUMBERS=" and the numbers of the
+ * mailboxes that have the name then: another may have it when the request is carried out. */
 
 struct sp_guard;
 struct sp_guard_who {

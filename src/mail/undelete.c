@@ -7,7 +7,6 @@
 
 #define STEP_MESSAGES 100U /* brought back in one plan */
 #define FLAG_DELETED  0x08U
-#define MAILBOXES_MAX 64U /* of one name that were deleted */
 
 /* ---- What there is to bring back ---- */
 
@@ -282,8 +281,8 @@ enum sp_status sp_mail_undelete(struct sp_volume *volume, const struct sp_undele
 
 struct erasing {
     const struct sp_erasure *erasure;
-    uint32_t mailboxes[MAILBOXES_MAX];          /* 0: all of the account */
-    struct sp_span_list present[MAILBOXES_MAX]; /* of the UIDs */
+    uint32_t mailboxes[SP_ERASE_MAILBOXES_MAX];          /* 0: all of the account */
+    struct sp_span_list present[SP_ERASE_MAILBOXES_MAX]; /* of the UIDs */
     uint32_t mailboxes_count;
     uint64_t expunged;
 };
@@ -295,6 +294,11 @@ static enum sp_status find_mailboxes(struct sp_plan *plan, struct erasing *e)
     struct sp_read *read = sp_plan_read(plan);
     struct sp_mailbox mailbox;
     struct sp_held held = {0};
+    if (erasure->numbers_count) {
+        memcpy(e->mailboxes, erasure->numbers, sizeof e->mailboxes);
+        e->mailboxes_count = erasure->numbers_count;
+        return SP_OK;
+    }
     enum sp_status status =
         sp_index_mailbox_by_path(read, &erasure->account, erasure->mailbox, &mailbox);
     if (status == SP_OK)
@@ -305,9 +309,10 @@ static enum sp_status find_mailboxes(struct sp_plan *plan, struct erasing *e)
         bool known = false;
         for (uint32_t i = 0; i < e->mailboxes_count; i++)
             known |= e->mailboxes[i] == held.mailbox;
-        if (known || !sp_slice_eq(held.path, erasure->mailbox) ||
-            e->mailboxes_count == MAILBOXES_MAX)
+        if (known || !sp_slice_eq(held.path, erasure->mailbox))
             continue;
+        if (e->mailboxes_count == SP_ERASE_MAILBOXES_MAX)
+            return SP_LIMIT;
         e->mailboxes[e->mailboxes_count++] = held.mailbox;
     }
     if (status != SP_EOF)
@@ -453,6 +458,18 @@ enum sp_status sp_mail_erase_look(struct sp_volume *volume, const struct sp_eras
     enum sp_status status = run(volume, &e, look, error);
     *ret_present = e.expunged;
     return status;
+}
+
+enum sp_status sp_mail_erase_number(struct sp_volume *volume, struct sp_erasure *erasure,
+                                    struct sp_error *error)
+{
+    struct erasing e = {.erasure = erasure};
+    enum sp_status status = run(volume, &e, look, error);
+    if (status != SP_OK)
+        return status;
+    memcpy(erasure->numbers, e.mailboxes, sizeof erasure->numbers);
+    erasure->numbers_count = e.mailboxes_count;
+    return SP_OK;
 }
 
 enum sp_status sp_mail_erase(struct sp_volume *volume, const struct sp_erasure *erasure,

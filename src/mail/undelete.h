@@ -27,14 +27,21 @@ enum sp_status sp_mail_undelete(struct sp_volume *volume, const struct sp_undele
                                 struct sp_undelete_outcome *ret_outcome,
                                 struct sp_error *error) SP_MUST_USE;
 
+#define SP_ERASE_MAILBOXES_MAX 64U
 struct sp_erasure {
     struct sp_uuid account;
     bool removed;             /* the account is one that was removed */
     struct sp_slice mailbox;  /* its name, now or when it was deleted; empty: every one */
     struct sp_span_list uids; /* of that mailbox: those that are there are expunged first; none:
                                  everything that has been expunged */
+    uint32_t
+        numbers[SP_ERASE_MAILBOXES_MAX]; /* the mailboxes that had the name when it was asked */
+    uint32_t numbers_count;              /* 0: those that have it now */
     struct sp_slice who, why;
 };
+/* Fills in the numbers of what its name means now. Errors as below; SP_LIMIT: they are too many. */
+enum sp_status sp_mail_erase_number(struct sp_volume *volume, struct sp_erasure *erasure,
+                                    struct sp_error *error) SP_MUST_USE;
 /* What an erasure would expunge, that is, messages with its UIDs that are still there. Errors as
  * below.
  */
