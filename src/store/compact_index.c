@@ -54,6 +54,28 @@ enum sp_status sp_volume_redirected(struct sp_apply *apply, const struct sp_volu
                         sp_val(&segment->generation, sizeof segment->generation));
 }
 
+/* A start without the units that have the newest generation takes the one before, which is whole,
+ * and in which bodies lie elsewhere. */
+bool sp_volume_went_back(struct sp_volume *v)
+{
+    struct sp_read read;
+    bool back = false;
+    if (sp_read_begin(v->index, &read) != SP_OK)
+        return false;
+    for (size_t i = 0; i < v->segments_count && !back; i++) {
+        struct sp_key key = sp_key_lsn(v->segments[i].segment);
+        MDB_val k = sp_key_val(&key), value;
+        uint32_t generation;
+        if (mdb_get(read.txn, v->index->generations, &k, &value) != 0 ||
+            value.mv_size != sizeof generation)
+            continue;
+        memcpy(&generation, value.mv_data, sizeof generation);
+        back = generation > v->segments[i].generation;
+    }
+    sp_read_end(&read);
+    return back;
+}
+
 enum sp_status sp_volume_redirect(struct sp_volume *v, struct sp_apply *apply,
                                   struct sp_error *error)
 {

@@ -611,6 +611,8 @@ static enum sp_status start(struct sp_volume *v, const struct sp_volume_config *
         status = begin_writing(v, error);
     if (status == SP_OK)
         status = sp_volume_roll_index(v, &index, error);
+    if (status == SP_OK)
+        status = sp_volume_find_replaced(v, error);
     if (status == SP_OK && v->loss.pending)
         status = sp_committer_write_gap(v, error);
     return status == SP_OK ? take_clock(v, error) : status;

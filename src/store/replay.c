@@ -502,11 +502,16 @@ static enum sp_status remember_segments(struct sp_volume *v, struct sp_error *er
 enum sp_status sp_volume_roll_index(struct sp_volume *v, const struct sp_index_start *start,
                                     struct sp_error *error)
 {
+    bool again = start->again;
+    if (!again && sp_volume_went_back(v)) {
+        sp_log(SP_LOG_WARN, "index.older", "volume=%s lsn=%" PRIu64, v->name, v->end.lsn);
+        again = true;
+    }
     enum sp_status status =
-        start->again ? make_again(v, start, error) : replay(v, start->segment, start->lsn, error);
-    if (status == SP_OK && !start->again)
+        again ? make_again(v, start, error) : replay(v, start->segment, start->lsn, error);
+    if (status == SP_OK && !again)
         status = sp_volume_redirect_now(v, error);
-    if (status != SP_OK && !start->again && status != SP_NO_SPACE && status != SP_NO_MEMORY) {
+    if (status != SP_OK && !again && status != SP_NO_SPACE && status != SP_NO_MEMORY) {
         sp_log(SP_LOG_WARN, "index.damaged", "volume=%s lsn=%" PRIu64 " why=%s", v->name,
                v->end.lsn, SP_LOG_QUOTED(error->why));
         status = make_again(v, start, error);

@@ -10,6 +10,7 @@
  *   test_sim_mail.c     steps: what users do, and what the volume does for itself
  *   test_sim_fault.c    steps: what disks and clocks do while the volume is open
  *   test_sim_closed.c   what happens to disks and index between a stop and a start
+ *   test_sim_compact.c  steps: compaction, and what it makes needless
  *   test_sim_start.c    stops, crashes, starts
  *   test_sim_hold.c     the model: what must be there
  *   test_sim_log.c      the whole log, read from its beginning
@@ -53,6 +54,7 @@
     F(CRASHED_TWICE, "crashes in the start after a crash")                                         \
     F(CRASHED_RESILVER, "crashes while a unit was being resilvered")                               \
     F(CRASHED_SCRUB, "crashes while copies were being scrubbed")                                   \
+    F(CRASHED_COMPACT, "crashes while the log was being compacted")                                \
     F(DROPPED, "unsynced blocks and changes lost in a crash")                                      \
     F(TORN, "blocks torn")                                                                         \
     F(LIED, "blocks, files, votes lost that were called synced")                                   \
@@ -82,6 +84,9 @@
     F(INDEX_PUT, "index changes failed before it")                                                 \
     F(INDEX_START, "starts cut off by a failing index")                                            \
     F(CLOCK, "jumps of the wall clock")                                                            \
+    N(COMPACTED, "segments that compaction replaced")                                              \
+    N(DELETED, "replaced segments deleted")                                                        \
+    N(HELD, "expunged messages found held")                                                        \
     N(COMPARED, "indexes compared with one made anew")                                             \
     N(SAME, "starts after which everything was as before the stop")
 
@@ -101,9 +106,12 @@ struct sim_group { /* changes that are submitted together, and so make one batch
     uint32_t count;
 };
 
-/* Every acknowledged block, as it was then. */
+/* Every acknowledged block, as it was then; of a rewritten segment its footer too, without which it
+ * is nothing. */
 struct sim_shadow {
     uint64_t segment;
+    uint32_t generation;
+    bool replaced; /* the log has another in its place: nobody needs it */
     uint8_t *blocks;
     uint32_t count;
 };
@@ -123,7 +131,9 @@ struct sim {
     struct sp_uuid id;
     uint32_t units_count, replicas, witnesses, min_copies;
     bool degraded_accept;
-    bool harmless; /* no disk loses what it has: then whatever was acknowledged comes back */
+    bool compacts;    /* the log is compacted now and then */
+    uint64_t hold_ms; /* longer than a history takes, or 0 */
+    bool harmless;    /* no disk loses what it has: then whatever was acknowledged comes back */
     enum sim_kind kind;
     uint64_t segment_bytes;
 
@@ -220,6 +230,13 @@ void sim_step_scrub(struct sim *s);
 void sim_step_tend(struct sim *s);
 void sim_take_back(struct sim *s, uint32_t unit);
 
+/* ---- test_sim_compact.c ---- */
+
+void sim_step_compact(struct sim *s);
+void sim_step_delete(struct sim *s);
+/* What is held of expunged mail is what must be. */
+void sim_check_held(struct sim *s);
+
 /* ---- test_sim_fault.c ---- */
 
 void sim_set_fault(struct sim *s, uint32_t unit, enum sp_sim_fault fault);
@@ -275,9 +292,9 @@ uint32_t sim_holders(const struct sim *s, struct sp_unit *const *units,
                      const struct sim_shadow *shadow, uint32_t block);
 /* Whether so much may be damaged on the unit: never the last copy of what was acknowledged; and
  * nothing that may have been, but on one unit. That becomes suspect. */
-bool sim_may_damage(struct sim *s, struct sp_unit *const *units, uint32_t unit, uint64_t segment,
-                    uint32_t block);
-struct sim_shadow *sim_shadow_of(struct sim *s, uint64_t segment);
+bool sim_may_damage(struct sim *s, struct sp_unit *const *units, uint32_t unit,
+                    const struct sp_unit_segment *file, uint32_t block);
+struct sim_shadow *sim_shadow_of(struct sim *s, uint64_t segment, uint32_t generation);
 void sim_quiet(struct sim *s);
 
 /* ---- test_sim_log.c ---- */

@@ -14,7 +14,7 @@ static void rot(struct sim *s)
         if (count) {
             const struct sp_unit_segment *file = &list[last ? count - 1 : roll % count];
             uint32_t block = file->blocks ? roll / 64 % file->blocks : 0;
-            if (sim_may_damage(s, units, unit, file->segment, block)) {
+            if (sim_may_damage(s, units, unit, file, block)) {
                 SIM_SAY("  unit %u: segment %llu block %u rots\n", unit,
                         (unsigned long long)file->segment, block);
                 s->hurt |= 1U << unit;

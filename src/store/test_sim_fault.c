@@ -118,7 +118,7 @@ static bool others_hold_all(struct sim *s, uint32_t unit)
         if (i != unit)
             units[i] = sim_member(s, i)->unit;
     for (uint32_t i = 0; i < s->shadows_count; i++)
-        for (uint32_t k = 0; k < s->shadows[i].count; k++)
+        for (uint32_t k = 0; k < s->shadows[i].count && !s->shadows[i].replaced; k++)
             if (!sim_holders(s, units, &s->shadows[i], k))
                 return false;
     return true;
@@ -153,7 +153,7 @@ void sim_step_misdirect(struct sim *s)
         units[i] = sim_member(s, i)->unit;
     const struct sp_unit_segment *file = count ? &list[roll % count] : NULL;
     uint32_t block = file && file->blocks ? roll / 64 % file->blocks : 0;
-    if (file && sim_may_damage(s, units, unit, file->segment, block)) {
+    if (file && sim_may_damage(s, units, unit, file, block)) {
         SIM_SAY("  unit %u: its next block goes to segment %llu block %u\n", unit,
                 (unsigned long long)file->segment, block);
         sp_sim_misdirect(s->world, s->disks[unit], file->segment, file->generation, block);

@@ -4,6 +4,8 @@
 const struct sim_options *sim_options;
 bool sim_verbose;
 
+#define HOLD_MS (14ULL * 24U * 3600000U)
+
 /* ---- Randomness: splitmix64 ---- */
 
 static uint64_t mix(uint64_t z)
@@ -129,6 +131,9 @@ static void begin(struct sim *s, uint64_t seed)
     s->degraded_accept = sim_one_in(s, 5) || s->kind == SIM_SIEGE;
     s->harmless = sim_one_in(s, 2) || s->kind != SIM_USUAL;
     s->segment_bytes = (32U << 10) << sim_random(s, 4);
+    s->compacts =
+        seed % 2 == 0; /* by the seed, but drawn from nothing: odd ones stay as they were */
+    s->hold_ms = seed % 4 ? 0 : HOLD_MS;
     SIM_SAY("seed %llu: %u units, %u replicas, %u witnesses, min_copies %u%s, segments of %llu%s\n",
             (unsigned long long)seed, s->units_count, s->replicas, s->witnesses, s->min_copies,
             s->degraded_accept ? " (or fewer)" : "", (unsigned long long)s->segment_bytes,
@@ -149,12 +154,16 @@ static void one_step(struct sim *s, uint32_t number)
     s->random = mix(s->seed ^ mix(number));
     static const struct sim_step restart = {"restart", 1, sim_step_restart};
     static const struct sim_step two_sick = {"two sick", 1, sim_step_two_sick};
+    static const struct sim_step compact = {"compact", 1, sim_step_compact};
+    static const struct sim_step remove = {"delete replaced", 1, sim_step_delete};
     uint32_t roll = sim_random(s, 6);
     const struct sim_step *step = sim_choose(s, steps, sizeof steps / sizeof *steps);
     if ((s->kind == SIM_STORM && roll < 3) || (s->kind == SIM_SIEGE && roll == 0))
         step = &restart;
     if (s->kind == SIM_SIEGE && roll == 1)
         step = &two_sick;
+    if (s->compacts && mix(s->seed ^ mix(number + SIM_STEPS_MAX)) % 6 == 0)
+        step = number % 3 ? &compact : &remove;
     SIM_SAY(" %u %s\n", number, step->name);
     s->counts[SIM_STEPS]++;
     step->run(s);
@@ -185,6 +194,7 @@ static void last_look(struct sim *s)
     sim_hold(s);
     sp_assert(s->settled);
     sim_read_log(s);
+    sim_check_held(s);
     sim_compare_index(s);
     sim_stop(s);
     if (sim_options->at_end)

@@ -2,14 +2,15 @@
 
 /* ---- Acknowledged blocks ---- */
 
-struct sim_shadow *sim_shadow_of(struct sim *s, uint64_t segment)
+struct sim_shadow *sim_shadow_of(struct sim *s, uint64_t segment, uint32_t generation)
 {
     for (uint32_t i = s->shadows_count; i-- > 0;)
-        if (s->shadows[i].segment == segment)
+        if (s->shadows[i].segment == segment && s->shadows[i].generation == generation)
             return &s->shadows[i];
     s->shadows = realloc(s->shadows, (s->shadows_count + 1) * sizeof *s->shadows);
     sp_assert(s->shadows);
-    s->shadows[s->shadows_count] = (struct sim_shadow){.segment = segment};
+    s->shadows[s->shadows_count] =
+        (struct sim_shadow){.segment = segment, .generation = generation};
     return &s->shadows[s->shadows_count++];
 }
 
@@ -39,28 +40,45 @@ static uint32_t note_block(struct sim *s, const struct sp_volume_segment *segmen
     return copies;
 }
 
+/* What the log does not consist of any more was replaced by compaction: the rest still accounts for
+ * every LSN. */
+static void note_replaced(struct sim *s)
+{
+    const struct sp_volume *v = s->volume;
+    uint64_t next = 1;
+    for (uint32_t i = 0; i < s->shadows_count; i++)
+        s->shadows[i].replaced = true;
+    for (size_t i = 0; i < v->segments_count; i++) {
+        sim_shadow_of(s, v->segments[i].segment, v->segments[i].generation)->replaced = false;
+        sp_assert(v->segments[i].first_lsn == next);
+        next = v->segments[i].last_lsn + 1;
+    }
+}
+
 /* Takes down what the log has grown by. What this life wrote is on enough replicas; of what an
  * earlier one wrote at its end some may not be here, and of what a suspect unit got it may have
  * lost some. */
 static void note_log(struct sim *s)
 {
     const struct sp_volume *v = s->volume;
+    note_replaced(s);
     for (size_t i = 0; i < v->segments_count; i++) {
         const struct sp_volume_segment *segment = &v->segments[i];
-        struct sim_shadow *shadow = sim_shadow_of(s, segment->segment);
+        struct sim_shadow *shadow = sim_shadow_of(s, segment->segment, segment->generation);
+        const uint32_t blocks =
+            segment->data_blocks + (segment->generation ? segment->footer_blocks : 0);
         uint32_t least = segment->epoch_id != v->epoch_id ? 0
                          : s->degraded_accept             ? 1
                                                           : s->min_copies;
         least -= least && s->suspect != SIM_NOBODY;
         if (v->epoch_broken || !v->writable)
             least = least ? 1 : 0; /* a unit of the epoch was ejected since it began */
-        sp_assert(shadow->count <= segment->data_blocks);
-        if (shadow->count == segment->data_blocks)
+        sp_assert(shadow->count <= blocks);
+        if (shadow->count == blocks)
             continue;
-        shadow->blocks =
-            realloc(shadow->blocks, (size_t)segment->data_blocks * SP_UNIT_BLOCK_BYTES);
+        shadow->blocks = realloc(shadow->blocks, (size_t)blocks * SP_UNIT_BLOCK_BYTES);
         sp_assert(shadow->blocks);
-        for (; shadow->count < segment->data_blocks; shadow->count++) {
+        for (; shadow->count < blocks; shadow->count++) {
             uint32_t copies =
                 note_block(s, segment, shadow->count,
                            shadow->blocks + (size_t)shadow->count * SP_UNIT_BLOCK_BYTES);
@@ -81,10 +99,10 @@ uint32_t sim_holders(const struct sim *s, struct sp_unit *const *units,
     uint32_t count = 0;
     for (uint32_t i = 0; i < s->units_count; i++) {
         uint8_t bytes[SP_UNIT_BLOCK_BYTES];
-        count +=
-            units[i] &&
-            units[i]->ops->read(units[i], shadow->segment, 0, block, bytes, 1, NULL) == SP_OK &&
-            memcmp(bytes, shadow->blocks + (size_t)block * sizeof bytes, sizeof bytes) == 0;
+        count += units[i] &&
+                 units[i]->ops->read(units[i], shadow->segment, shadow->generation, block, bytes, 1,
+                                     NULL) == SP_OK &&
+                 memcmp(bytes, shadow->blocks + (size_t)block * sizeof bytes, sizeof bytes) == 0;
     }
     return count;
 }
@@ -92,7 +110,7 @@ uint32_t sim_holders(const struct sim *s, struct sp_unit *const *units,
 static bool one_is_lost(const struct sim *s, struct sp_unit *const *units)
 {
     for (uint32_t i = 0; i < s->shadows_count; i++)
-        for (uint32_t k = 0; k < s->shadows[i].count; k++)
+        for (uint32_t k = 0; k < s->shadows[i].count && !s->shadows[i].replaced; k++)
             if (sim_holders(s, units, &s->shadows[i], k) == 0)
                 return true;
     return false;
@@ -128,10 +146,11 @@ bool sim_lacks(struct sim *s, uint32_t absent, uint32_t *ret_here)
     return lacking;
 }
 
-bool sim_may_damage(struct sim *s, struct sp_unit *const *units, uint32_t unit, uint64_t segment,
-                    uint32_t block)
+bool sim_may_damage(struct sim *s, struct sp_unit *const *units, uint32_t unit,
+                    const struct sp_unit_segment *file, uint32_t block)
 {
-    const struct sim_shadow *shadow = sim_shadow_of(s, segment);
+    const struct sim_shadow *shadow =
+        sim_shadow_of(s, file->segment, file->generation & ~SP_UNIT_PARITY);
     if (s->lying && s->suspect != unit)
         return false; /* what the liar shows may be the only other copy */
     if (block < shadow->count)
@@ -293,7 +312,8 @@ void sim_check_copies(struct sim *s)
             continue;
         for (size_t i = m->lacks; i < v->segments_count; i++) {
             const struct sp_volume_segment *segment = &v->segments[i];
-            const struct sim_shadow *shadow = sim_shadow_of(s, segment->segment);
+            const struct sim_shadow *shadow =
+                sim_shadow_of(s, segment->segment, segment->generation);
             for (uint32_t b = 0; b < shadow->count; b++) {
                 uint8_t block[SP_UNIT_BLOCK_BYTES];
                 const uint8_t *good = shadow->blocks + (size_t)b * sizeof block;

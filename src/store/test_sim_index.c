@@ -117,16 +117,34 @@ static void add(struct sp_buf *all, const void *bytes, size_t len)
     sp_assert(!sp_buf_failed(all));
 }
 
-/* The mailbox's row without what the log says of itself, which goes on at each stop. */
+/* The mailbox's row without what the log says of itself, which goes on at each stop, and without
+ * what is dropped, which is counted where the log is read anew. */
 static void add_mailbox(struct sp_buf *all, MDB_val value)
 {
     struct sp_mailbox_row row;
     sp_assert(value.mv_size >= sizeof row);
     memcpy(&row, value.mv_data, sizeof row);
     row.tail = row.catalogue_lsn = row.catalogue_modseq = 0;
-    row.catalogue_uidnext = 0;
+    row.catalogue_uidnext = row.dropped = 0;
     add(all, &row, sizeof row);
     add(all, (const uint8_t *)value.mv_data + sizeof row, value.mv_size - sizeof row);
+}
+
+/* A chunk of flags without the bound of its MODSEQs, which is at least their highest: of what was
+ * expunged and is dropped, an index that is made anew knows nothing. */
+static void add_flags(struct sp_buf *all, MDB_val value)
+{
+    const uint8_t *bytes = value.mv_data;
+    uint64_t bound;
+    sp_assert(value.mv_size >= sizeof bound &&
+              (value.mv_size - sizeof bound) % sizeof(struct sp_flag_row) == 0);
+    memcpy(&bound, bytes, sizeof bound);
+    for (size_t at = sizeof bound; at < value.mv_size; at += sizeof(struct sp_flag_row)) {
+        struct sp_flag_row row;
+        memcpy(&row, bytes + at, sizeof row);
+        sp_assert(row.modseq <= bound);
+    }
+    add(all, bytes + sizeof bound, value.mv_size - sizeof bound);
 }
 
 void sim_digest_index(struct sp_index *index, struct sp_digest *ret_digest)
@@ -146,6 +164,8 @@ void sim_digest_index(struct sp_index *index, struct sp_digest *ret_digest)
             add(&all, key.mv_data, key.mv_size);
             if (tables[i] == index->mailboxes)
                 add_mailbox(&all, value);
+            else if (tables[i] == index->flags)
+                add_flags(&all, value);
             else
                 add(&all, value.mv_data, value.mv_size);
         }

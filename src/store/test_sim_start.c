@@ -83,6 +83,8 @@ static void count_stop(struct sim *s, bool crashed)
     s->counts[SIM_CRASHES] += crashed;
     s->counts[SIM_CRASHED_RESILVER] += crashed && lacking;
     s->counts[SIM_CRASHED_SCRUB] += crashed && status.scrub_running;
+    s->counts[SIM_CRASHED_COMPACT] += crashed && status.compact_running;
+    s->counts[SIM_COMPACTED] += status.compact_merged;
 }
 
 void sim_stop(struct sim *s)
@@ -108,6 +110,7 @@ static void configure(struct sim *s, uint32_t absent, struct sp_volume_config *r
                                      .degraded_accept = s->degraded_accept,
                                      .segment_bytes = s->segment_bytes,
                                      .unit_timeout_ms = 100,
+                                     .hold_ms = s->hold_ms,
                                      .index_path = sim_options->index_path,
                                      .index_map_bytes = 8U << 20};
     sim_open_units(s, absent, units);

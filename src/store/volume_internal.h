@@ -512,12 +512,20 @@ bool sp_compact_step(struct sp_volume *v, uint64_t now);
 uint64_t sp_compact_wait_ms(const struct sp_volume *v, uint64_t now, uint64_t most);
 void sp_compact_status(const struct sp_volume *v, struct sp_volume_status *status);
 
+/* ---- replaced.c ---- */
+
+/* At a start: takes note of files of replaced segments that no MANIFEST names. */
+enum sp_status sp_volume_find_replaced(struct sp_volume *v, struct sp_error *error) SP_MUST_USE;
+
 /* ---- compact_index.c ---- */
 
 /* In a write transaction: the places of bodies that segments of a higher generation hold now. */
 enum sp_status sp_volume_redirect(struct sp_volume *v, struct sp_apply *apply,
                                   struct sp_error *error) SP_MUST_USE;
-/* The same in a transaction of its own, after the index was brought up to date. */
+/* Whether the index has places of a higher generation than the log has now: then it is made again.
+ */
+bool sp_volume_went_back(struct sp_volume *v);
+/* sp_volume_redirect in a transaction of its own, after the index was brought up to date. */
 enum sp_status sp_volume_redirect_now(struct sp_volume *v, struct sp_error *error) SP_MUST_USE;
 /* All records of the segment have just been applied: there is nothing to redirect. */
 enum sp_status sp_volume_redirected(struct sp_apply *apply,
