@@ -32,6 +32,11 @@
     X(old_place, "forgets that a batch was written in another place")                              \
     X(reuse_uid, "gives an expunged message's UID again")                                          \
     X(lsn_gap, "leaves out the LSNs of a batch that failed")                                       \
+    X(drop_live, "compacts away mail that is there")                                               \
+    X(hold_by_wall, "goes by the wall clock alone for what is past its hold")                      \
+    X(drop_uidnext, "forgets the UIDNEXT that dropped records stated")                             \
+    X(index_untold, "does not tell the index where compaction put bodies")                         \
+    X(drop_unsaid, "does not say which LSNs it dropped")                                           \
     X(time_back, "lets the times of records go back with the clock")
 
 #define SP_BREAKAGE_NAME(name, what) SP_BREAK_##name,

@@ -212,7 +212,7 @@ static enum sp_status write_batch(struct sp_volume *v)
     v->apply.touched = NULL;
     v->apply.position.undecided = false;
     struct sp_error error;
-    if (v->redirect_due)
+    if (v->redirect_due && !SP_BREAK(index_untold))
         status = sp_volume_redirect(v, &v->apply, &error);
     if (status == SP_OK)
         status = sp_segments_remember(v, false);

@@ -4,6 +4,7 @@
  * and the `previous` of the first: so whoever follows the chain finds it whole. A TAILS record that
  * goes on may name the LSN of a record before it: no stretch runs past one. DROPPED records of
  * earlier compactions are taken into the new ones. */
+#include "store/breakage.h"
 #include "store/compact.h"
 
 #include "base/grow.h"
@@ -229,10 +230,11 @@ enum sp_status sp_compact_plan_dropped(const struct sp_compact_plan *plan,
                                        struct sp_record *ret_record)
 {
     const struct sp_kept_dropped *d = &plan->dropped[kept->dropped - 1];
-    const struct sp_dropped dropped = {.modseq = d->modseq,
-                                       .uidnext = d->uidnext,
-                                       .uids = {d->uids.ptr, d->uids.count},
-                                       .lsns = {d->lsns.ptr, d->lsns.count}};
+    const struct sp_dropped dropped = {
+        .modseq = d->modseq,
+        .uidnext = SP_BREAK(drop_uidnext) ? 0 : d->uidnext,
+        .uids = {d->uids.ptr, d->uids.count},
+        .lsns = {d->lsns.ptr, SP_BREAK(drop_unsaid) ? 1 : d->lsns.count}};
     sp_buf_reset(buf);
     sp_dropped_write(&dropped, buf);
     if (sp_buf_failed(buf))

@@ -1,3 +1,4 @@
+#include "store/breakage.h"
 #include "store/compact.h"
 
 #include "base/grow.h"
@@ -293,7 +294,7 @@ static enum sp_status take_fact(void *context, const struct sp_record *record,
 /* Whether everything up to the moment is older than that, by both clocks. */
 static bool is_past(const struct sp_survey *s, const struct moment *moment, uint64_t ms)
 {
-    return s->since_ms >= ms && s->wall_ns >= moment->time_ns &&
+    return (SP_BREAK(hold_by_wall) || s->since_ms >= ms) && s->wall_ns >= moment->time_ns &&
            (s->wall_ns - moment->time_ns) / 1000000U >= ms;
 }
 
@@ -477,8 +478,9 @@ static bool is_dead(struct sp_survey *s, const struct sp_record *record)
     bool ended = has_ended(s, record, &fate);
     switch (record->type) {
     case SP_RECORD_MESSAGE:
-        return ended || (fate && sp_message_read(record->payload, &s->arena, &m) == SP_OK &&
-                         sp_spans_has(&fate->dead, m.uid));
+        return ended || SP_BREAK(drop_live) ||
+               (fate && sp_message_read(record->payload, &s->arena, &m) == SP_OK &&
+                sp_spans_has(&fate->dead, m.uid));
     case SP_RECORD_FLAGS:
         return ended || (fate && fate->dead.count &&
                          sp_flags_change_read(record->payload, &s->arena, &flags) == SP_OK &&

@@ -356,6 +356,7 @@ static void check_copies(struct sp_volume *v, const struct sp_listing *listings,
             if (m->from_lsn > s->first_lsn ||
                 ((k < v->segments_count || !mended) &&
                  (!sp_listing_find(&listings[i], s->segment, s->generation) ||
+                  !sp_volume_has_trailer(v, m, s) ||
                   (s->last_lsn < s->first_lsn && !has_head(v, m, s)))))
                 break;
         }

@@ -16,6 +16,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+bool sp_volume_has_trailer(const struct sp_volume *v, const struct sp_volume_member *m,
+                           const struct sp_volume_segment *s)
+{
+    uint8_t block[SP_BLOCK_BYTES];
+    uint32_t index = s->data_blocks + s->footer_blocks - 1;
+    return s->generation == 0 || !s->sealed || s->known ||
+           (m->unit->ops->read(m->unit, s->segment, s->generation, index, block, 1, NULL) ==
+                SP_OK &&
+            sp_volume_is_block_of(v, s, index, block));
+}
+
 /* The units' files that are not the log, and are in the place of what a segment replaced. */
 struct hunt {
     struct sp_volume *v;

@@ -104,7 +104,7 @@ static bool judge(enum sp_breakage breakage, int status, const struct told *told
 
 int main(int argc, char **argv)
 {
-    uint64_t seeds = 400, sound_seeds = 40;
+    uint64_t seeds = 400, sound_seeds = 12;
     uint32_t jobs = 2;
     const char *only = NULL;
     for (int i = 1; i + 1 < argc; i += 2) {

@@ -1,4 +1,5 @@
 /* Compaction in the simulation, and the deletion of what it made needless. */
+#include "base/time.h"
 #include "store/test_sim.h"
 
 /* Compaction is asked for, and gets some of the time that it needs: what is left of it goes on
@@ -8,8 +9,10 @@ void sim_step_compact(struct sim *s)
     uint32_t slices = sim_one_in(s, 3) ? sim_random(s, 30) : 300;
     bool crash = sim_one_in(s, 3);
     uint32_t operations = 1 + sim_random(s, sim_one_in(s, 2) ? 24 : 160);
+    uint32_t hours = sim_random(s, 4);
     if (!s->settled || s->volume->index_failed)
         return;
+    sp_time_pass_ms(hours * 3600000U); /* CLOCK records say so */
     if (crash)
         sim_crash_after(s, operations);
     sp_volume_compact_now(s->volume);

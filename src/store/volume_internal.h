@@ -514,6 +514,10 @@ void sp_compact_status(const struct sp_volume *v, struct sp_volume_status *statu
 
 /* ---- replaced.c ---- */
 
+/* Whether the member has the trailer of a segment that was rewritten, if the index does not say so:
+ * the program may have been stopped when only some replicas had got it. */
+bool sp_volume_has_trailer(const struct sp_volume *v, const struct sp_volume_member *m,
+                           const struct sp_volume_segment *s);
 /* At a start: takes note of files of replaced segments that no MANIFEST names. */
 enum sp_status sp_volume_find_replaced(struct sp_volume *v, struct sp_error *error) SP_MUST_USE;
 
