@@ -8,6 +8,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import time
 
 import pytest
 from platform_under_test import PASSWORD, Platform
@@ -91,6 +92,16 @@ def test_imap(secure):
     scram = Scram(flag="y")  # it could bind, and rightly thinks that we cannot
     assert connection.authenticate("SCRAM-SHA-256", scram)[0] == "OK" and scram.verified
     assert connection.select("INBOX")[0] == "OK"
+
+
+def test_guessing_is_slowed(secure):
+    """As with other passwords: each wrong one waits a second."""
+    connection = imap(secure, tls=False)
+    begin = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+            connection.authenticate("SCRAM-SHA-256", Scram("wrong"))
+    assert time.monotonic() - begin > 1.9
 
 
 def test_imap_bound_to_tls(secure):
