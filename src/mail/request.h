@@ -291,6 +291,8 @@ enum sp_sort_key {
     SP_SORT_SIZE,
     SP_SORT_SUBJECT,
     SP_SORT_TO,
+    SP_SORT_DISPLAYFROM, /* RFC 5957: the name, or without one the address */
+    SP_SORT_DISPLAYTO,
 };
 #define SP_SORT_REVERSE  0x80U /* or-ed to a key in `sort` */
 #define SP_SORT_KEYS_MAX 16U

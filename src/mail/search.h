@@ -16,10 +16,11 @@ struct sp_sort_entry {
     uint32_t uid;
     int64_t arrival, sent; /* UTC; sent: of the Date field, or if it has none, arrival */
     uint64_t size;
-    struct sp_slice subject;      /* the base subject (RFC 5256, 2.1) */
-    bool reply;                   /* ... something like "Re:" was removed from it */
-    struct sp_slice from, to, cc; /* the mailbox of the first address */
-    struct sp_slice id;           /* THREAD=REFERENCES: of Message-ID; may be empty */
+    struct sp_slice subject;                  /* the base subject (RFC 5256, 2.1) */
+    bool reply;                               /* ... something like "Re:" was removed from it */
+    struct sp_slice from, to, cc;             /* the mailbox of the first address */
+    struct sp_slice display_from, display_to; /* what is shown of the first address */
+    struct sp_slice id;                       /* THREAD=REFERENCES: of Message-ID; may be empty */
     /* Likewise, of References, or if it has none the first of In-Reply-To: one after the other. */
     struct sp_slice references;
 };
@@ -27,6 +28,7 @@ struct sp_sort_entry {
 #define SP_NEED_SUBJECT    0x02U
 #define SP_NEED_ADDRESSES  0x04U
 #define SP_NEED_REFERENCES 0x08U
+#define SP_NEED_DISPLAY    0x10U
 /* ---- sort_keys.c: keys out of a message ---- */
 
 struct sp_sort_maker {

@@ -76,7 +76,8 @@ static enum sp_status add_entry(struct collect *collect, struct sp_read *read,
     if (!collect->entries)
         return SP_NO_MEMORY;
     struct sp_sort_entry *entry = &collect->entries[collect->count++];
-    if (sp_search_sort_get(kept, uid, entry))
+    /* What is shown of addresses is not kept. */
+    if (!(collect->need & SP_NEED_DISPLAY) && sp_search_sort_get(kept, uid, entry))
         return keep_entry(collect, entry) ? SP_OK : SP_NO_MEMORY;
     *entry = (struct sp_sort_entry){.uid = uid};
     return make_entry(collect, read, cursor, entry);
@@ -231,6 +232,10 @@ static int compare_key(enum sp_sort_key key, const struct sp_sort_entry *a,
         return compare_text(a->subject, b->subject);
     case SP_SORT_TO:
         return compare_text(a->to, b->to);
+    case SP_SORT_DISPLAYFROM:
+        return compare_text(a->display_from, b->display_from);
+    case SP_SORT_DISPLAYTO:
+        return compare_text(a->display_to, b->display_to);
     }
     return 0;
 }
@@ -241,6 +246,7 @@ struct sorted {
     const struct sp_sort_entry *entry;
 };
 
+/* As compare_text orders. */
 static uint64_t prefix_of_text(struct sp_slice text)
 {
     uint64_t prefix = 0;
@@ -275,6 +281,12 @@ static uint64_t prefix_of(uint8_t key, const struct sp_sort_entry *entry)
     case SP_SORT_TO:
         prefix = prefix_of_text(entry->to);
         break;
+    case SP_SORT_DISPLAYFROM:
+        prefix = prefix_of_text(entry->display_from);
+        break;
+    case SP_SORT_DISPLAYTO:
+        prefix = prefix_of_text(entry->display_to);
+        break;
     }
     return key & SP_SORT_REVERSE ? ~prefix : prefix;
 }
@@ -303,7 +315,9 @@ enum sp_status sp_op_sort(struct sp_op *op, struct sp_uid_ranges found)
                                      [SP_SORT_FROM] = SP_NEED_ADDRESSES,
                                      [SP_SORT_SIZE] = 0,
                                      [SP_SORT_SUBJECT] = SP_NEED_SUBJECT,
-                                     [SP_SORT_TO] = SP_NEED_ADDRESSES};
+                                     [SP_SORT_TO] = SP_NEED_ADDRESSES,
+                                     [SP_SORT_DISPLAYFROM] = SP_NEED_DISPLAY,
+                                     [SP_SORT_DISPLAYTO] = SP_NEED_DISPLAY};
     struct sp_request *request = op->request;
     struct sp_sort_entry *entries;
     uint32_t count;

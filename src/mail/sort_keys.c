@@ -53,6 +53,23 @@ static bool keep_address(struct sp_sort_maker *maker, struct sp_arena *arena,
     return !count || keep_folded(maker, arena, decode(maker, list[0].mailbox), ret);
 }
 
+/* RFC 5957, 3: the name, that of a group too; without one the address. */
+static bool keep_display(struct sp_sort_maker *maker, struct sp_arena *arena,
+                         const struct sp_mime_address *list, uint32_t count, struct sp_slice *ret)
+{
+    struct sp_slice shown = count ? list[0].name : (struct sp_slice){0};
+    if (count && !shown.len) {
+        sp_buf_reset(&maker->base);
+        sp_buf_add(&maker->base, list[0].mailbox);
+        if (list[0].host.len) {
+            sp_buf_add_byte(&maker->base, '@');
+            sp_buf_add(&maker->base, list[0].host);
+        }
+        shown = sp_buf_slice(&maker->base);
+    }
+    return !shown.len || keep_folded(maker, arena, decode(maker, shown), ret);
+}
+
 /* The next <id> of a field, without its brackets; false: no more. */
 static bool next_id(struct sp_slice *field, struct sp_slice *ret_id)
 {
@@ -104,7 +121,7 @@ enum sp_status sp_sort_make(struct sp_sort_maker *maker, const struct sp_message
     entry->size = message->size;
     if (!need)
         return SP_OK;
-    enum sp_status status = need & SP_NEED_ADDRESSES
+    enum sp_status status = need & (SP_NEED_ADDRESSES | SP_NEED_DISPLAY)
                                 ? sp_mime_read_envelope(message->envelope, scratch, &envelope)
                                 : sp_mime_read_envelope_text(message->envelope, scratch, &envelope);
     if (status)
@@ -117,6 +134,10 @@ enum sp_status sp_sort_make(struct sp_sort_maker *maker, const struct sp_message
         kept = keep_address(maker, arena, envelope.from, envelope.from_count, &entry->from) &&
                keep_address(maker, arena, envelope.to, envelope.to_count, &entry->to) &&
                keep_address(maker, arena, envelope.cc, envelope.cc_count, &entry->cc);
+    if (kept && need & SP_NEED_DISPLAY)
+        kept =
+            keep_display(maker, arena, envelope.from, envelope.from_count, &entry->display_from) &&
+            keep_display(maker, arena, envelope.to, envelope.to_count, &entry->display_to);
     if (kept && need & SP_NEED_REFERENCES) {
         struct sp_slice rest = envelope.message_id, first, id;
         size_t end = sp_slice_find(envelope.in_reply_to, '>'); /* only its first id counts */

@@ -418,6 +418,40 @@ static struct sp_request *search_all(struct world *world)
     return request;
 }
 
+/* RFC 5957, 3: the name, in any encoding, that of a group too; without one the address. */
+static void test_sort_display(void **state)
+{
+    static const struct {
+        uint8_t keys[2];
+        uint32_t count;
+        uint32_t uids[5];
+    } cases[] = {
+        {{SP_SORT_FROM}, 1, {1, 4, 3, 5, 2}},
+        {{SP_SORT_DISPLAYFROM}, 1, {2, 4, 3, 5, 1}},
+        {{SP_SORT_DISPLAYFROM | SP_SORT_REVERSE}, 1, {1, 5, 3, 4, 2}},
+        {{SP_SORT_DISPLAYTO}, 1, {2, 4, 5, 3, 1}},
+        {{SP_SORT_DISPLAYTO, SP_SORT_DISPLAYFROM | SP_SORT_REVERSE}, 2, {5, 4, 2, 3, 1}},
+    };
+    struct world *world = *state;
+    add(world, "From: Zoe <a@x>\r\nTo: Team: b@y, a@z;\r\n", 1000);
+    add(world, "From: adam <z@x>\r\n", 1000);
+    add(world, "From: <m@x>\r\nTo: \"B\" <q@y>, A <a@a>\r\n", 1000);
+    add(world, "From: =?utf-8?Q?Eve?= <b@x>\r\n", 1000);
+    add(world, "From: m@y\r\n", 1000);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sp_request *request = search_all(world);
+        memcpy(request->search.sort, cases[i].keys, sizeof cases[i].keys);
+        request->search.sort_count = cases[i].count;
+        struct sp_reply *reply = ask(world, request);
+        assert_int_equal(reply->status, SP_OK);
+        assert_int_equal(reply->uids_count, 5);
+        for (uint32_t k = 0; k < 5; k++)
+            if (reply->uids[k] != cases[i].uids[k])
+                fail_msg("case %zu: place %u is %u", i, k, reply->uids[k]);
+        sp_reply_free(reply);
+    }
+}
+
 static void test_sort(void **state)
 {
     static const struct {
@@ -597,13 +631,21 @@ static void test_thread_deep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_needles),       cmocka_unit_test(test_fields),
-        ON_WORLD(test_search_keys),           ON_WORLD(test_search_programs),
-        ON_WORLD(test_search_many),           ON_WORLD(test_sort),
-        ON_WORLD(test_thread_references),     ON_WORLD(test_thread_subjects_merge),
-        ON_WORLD(test_sort_order_of_signs),   ON_WORLD(test_thread_loop_gives_up_parent),
-        ON_WORLD(test_thread_subjects_merge), ON_WORLD(test_thread_deep),
-        ON_WORLD(test_search_keys_together),  ON_WORLD(test_search_decodes_once),
+        cmocka_unit_test(test_needles),
+        cmocka_unit_test(test_fields),
+        ON_WORLD(test_search_keys),
+        ON_WORLD(test_search_programs),
+        ON_WORLD(test_search_many),
+        ON_WORLD(test_sort),
+        ON_WORLD(test_sort_display),
+        ON_WORLD(test_thread_references),
+        ON_WORLD(test_thread_subjects_merge),
+        ON_WORLD(test_sort_order_of_signs),
+        ON_WORLD(test_thread_loop_gives_up_parent),
+        ON_WORLD(test_thread_subjects_merge),
+        ON_WORLD(test_thread_deep),
+        ON_WORLD(test_search_keys_together),
+        ON_WORLD(test_search_decodes_once),
         ON_WORLD(test_search_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,7 @@ void sp_imap_add_capability(const struct sp_imap *s, struct sp_buf *buf)
                    "ESEARCH WITHIN SORT"
                    " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE"
                    " CREATE-SPECIAL-USE STATUS=SIZE"
-                   " SEARCHRES ESORT PARTIAL UTF8=ACCEPT UIDONLY INPROGRESS"
+                   " SEARCHRES ESORT PARTIAL UTF8=ACCEPT UIDONLY INPROGRESS SORT=DISPLAY"
                    " OBJECTID SAVEDATE BINARY PREVIEW REPLACE UNAUTHENTICATE"
                    " ACL RIGHTS=texk LIST-MYRIGHTS"
                    " APPENDLIMIT=");

@@ -326,7 +326,9 @@ static bool take_sort(struct sp_imap_parse *p, struct sp_imap_search_args *searc
                  {"FROM", SP_SORT_FROM},
                  {"SIZE", SP_SORT_SIZE},
                  {"SUBJECT", SP_SORT_SUBJECT},
-                 {"TO", SP_SORT_TO}};
+                 {"TO", SP_SORT_TO},
+                 {"DISPLAYFROM", SP_SORT_DISPLAYFROM}, /* RFC 5957 */
+                 {"DISPLAYTO", SP_SORT_DISPLAYTO}};
     if (!sp_imap_take(p, '('))
         return false;
     do {

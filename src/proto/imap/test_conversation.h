@@ -13,7 +13,7 @@
     " NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE MULTIAPPEND CONDSTORE QRESYNC ESEARCH WITHIN SORT"  \
     " THREAD=ORDEREDSUBJECT THREAD=REFERENCES LIST-EXTENDED LIST-STATUS SPECIAL-USE "              \
     "CREATE-SPECIAL-USE"                                                                           \
-    " STATUS=SIZE SEARCHRES ESORT PARTIAL UTF8=ACCEPT UIDONLY INPROGRESS"                          \
+    " STATUS=SIZE SEARCHRES ESORT PARTIAL UTF8=ACCEPT UIDONLY INPROGRESS SORT=DISPLAY"             \
     " OBJECTID SAVEDATE BINARY PREVIEW REPLACE UNAUTHENTICATE"                                     \
     " ACL RIGHTS=texk LIST-MYRIGHTS APPENDLIMIT=600000"
 #define GREETING                                                                                   \

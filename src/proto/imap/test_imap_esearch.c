@@ -82,6 +82,9 @@ static const struct conversation sorting[] = {
      "C: f SORT RETURN (SAVE) (REVERSE DATE) UTF-8 UNSEEN\nS: f OK SORT completed\n"
      "C: g FETCH $ UID\nS: * 2 FETCH (UID 4)\nS: * 3 FETCH (UID 7)\nS: g OK FETCH completed\n"
      "C: h THREAD RETURN () REFERENCES UTF-8 ALL\nS: h BAD Unknown threading algorithm\n" LOGOUT},
+    {"5957, 3 DISPLAYFROM, DISPLAYTO",
+     SELECT "C: c SORT (REVERSE DISPLAYFROM DISPLAYTO) UTF-8 ALL\nS: * SORT 3 2 1\n"
+            "S: c OK SORT completed\n" LOGOUT},
     {"what the client has not been told of is left out",
      SELECT "C: c NOOP\nS: c OK NOOP completed\n! hook add\n"
             "C: d UID SORT RETURN (ALL COUNT) (REVERSE DATE) UTF-8 ALL\n"
