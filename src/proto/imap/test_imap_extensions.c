@@ -143,7 +143,7 @@ static const struct conversation unauthenticating[] = {
      "C: c ENABLE CONDSTORE\nS* * ENABLED *\nS* * OK [HIGHESTMODSEQ *\nS: c OK ENABLE completed\n"
      "C: d UID STORE 3 +FLAGS.SILENT (\\Deleted)\nS* * 1 FETCH *\nS* d OK *\n"
      "C: e UNAUTHENTICATE\nS: e OK [CAPABILITY " CAPS_BEFORE
-     " STARTTLS AUTH=PLAIN] UNAUTHENTICATE completed\n"
+     " STARTTLS AUTH=PLAIN AUTH=SCRAM-SHA-256] UNAUTHENTICATE completed\n"
      "C: f NOOP\nS: f OK NOOP completed\nC: g FETCH 1 FLAGS\nS: g BAD Log in first\n"
      "C: h UNAUTHENTICATE\nS: h BAD Log in first\n"
      "C: i LOGIN alice@example.org wrong\nS* i NO [AUTHENTICATIONFAILED] *\n"
