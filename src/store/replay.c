@@ -516,7 +516,10 @@ enum sp_status sp_volume_roll_index(struct sp_volume *v, const struct sp_index_s
                v->end.lsn, SP_LOG_QUOTED(error->why));
         status = make_again(v, start, error);
     }
-    return status == SP_OK ? remember_segments(v, error) : status;
+    /* Without an epoch of its own a start may have taken a rewritten segment from the only replica
+     * that got its trailer: the next one has to look at the others again (sp_volume_has_trailer).
+     */
+    return status == SP_OK && v->writable ? remember_segments(v, error) : status;
 }
 
 enum sp_status sp_volume_rebuild_footer(struct sp_volume *v,
