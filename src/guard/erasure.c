@@ -160,7 +160,7 @@ enum sp_status sp_guard_find_erasure(struct sp_guard *g, const char *text,
     struct parsed *p = parsed_of(text, error);
     struct sp_read read;
     if (!p)
-        return SP_INVALID;
+        return error->status;
     const char *whom = p->erasure.removed ? p->address + strlen(REMOVED) : p->address;
     enum sp_status status;
     if (p->erasure.removed) {
@@ -195,7 +195,7 @@ enum sp_status sp_guard_check_erasure(struct sp_guard *g, const struct sp_guard_
     struct parsed *p = parsed_of(subject->name, error);
     uint64_t present = 0;
     if (!p)
-        return SP_INVALID;
+        return error->status;
     p->erasure.account = subject->id;
     enum sp_status status = sp_mail_erase_look(g->config.volume, &p->erasure, &present, error);
     if (status == SP_OK && p->erasure.uids.count)
@@ -213,7 +213,7 @@ enum sp_status sp_guard_erase(struct sp_guard *g, const struct sp_guard_subject 
     struct parsed *p = parsed_of(subject->name, error);
     uint64_t expunged = 0;
     if (!p)
-        return SP_INVALID;
+        return error->status;
     p->erasure.account = subject->id;
     p->erasure.who = sp_slice_str(subject->who);
     enum sp_status status = sp_mail_erase(g->config.volume, &p->erasure, &expunged, error);

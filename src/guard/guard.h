@@ -42,7 +42,7 @@ enum sp_guard_operation {
     SP_GUARD_UNIT_INIT = 3, /* only told of: it is asked and done where no volume may be open */
     SP_GUARD_ACCOUNT_REMOVE = 4,
     SP_GUARD_SEGMENTS_DELETE = 5, /* a policy */
-    SP_GUARD_ERASE = 6,           /* of an sp_guard_erasure_text */
+    SP_GUARD_ERASE = 6,           /* of what a text says: see below */
     SP_GUARD_UNPROTECT = 7,       /* of an account, or of SP_GUARD_ALL_ACCOUNTS */
 };
 #define SP_GUARD_ALL_ACCOUNTS  "all accounts"
