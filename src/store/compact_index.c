@@ -61,7 +61,7 @@ bool sp_volume_went_back(struct sp_volume *v)
     struct sp_read read;
     bool back = false;
     if (sp_read_begin(v->index, &read) != SP_OK)
-        return false;
+        return true; /* what cannot be asked is not believed */
     for (size_t i = 0; i < v->segments_count && !back; i++) {
         struct sp_key key = sp_key_lsn(v->segments[i].segment);
         MDB_val k = sp_key_val(&key), value;

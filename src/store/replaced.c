@@ -8,6 +8,7 @@
  * older generation of the replacement's own number the walk goes from head to head, down to the
  * segment that the log has before the replacement. A file beside that walk (of an epoch that is
  * void, of a history that was left behind) is left alone. */
+#include "store/index_internal.h"
 #include "store/volume_internal.h"
 
 #include "base/grow.h"
@@ -37,14 +38,12 @@ struct hunt {
 
 static bool is_known(struct hunt *h, uint64_t segment, uint32_t generation)
 {
-    struct sp_retired retired = {0};
+    struct sp_key key = sp_key_segment(segment, generation);
+    MDB_val k = sp_key_val(&key), value;
     for (size_t i = 0; i < h->v->retired_count; i++)
         if (h->v->retired[i].segment == segment && h->v->retired[i].generation == generation)
             return true;
-    while (sp_index_next_retired(&h->read, &retired) == SP_OK)
-        if (retired.segment == segment && retired.generation == generation)
-            return true;
-    return false;
+    return mdb_get(h->read.txn, h->v->index->retired, &k, &value) == 0;
 }
 
 /* Whether a unit has a file there that nobody has said anything of. */
