@@ -121,12 +121,9 @@ enum sp_status sp_apply_acl(struct sp_apply *apply, const struct sp_record *reco
     struct sp_mailbox mailbox;
     enum sp_status status = sp_acl_record_read(record->payload, &acl);
     if (status == SP_OK)
-        status = sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), &account);
-    if (status != SP_OK)
-        return status;
-    if (sp_apply_chain_broken(apply, &account.row.tail, record))
-        account.row.protected_ |= SP_PROTECTED_BROKEN;
-    status = sp_apply_put_account(apply, &account);
+        status = sp_apply_on_account(apply, record, &account);
+    if (status == SP_OK)
+        status = sp_apply_put_account(apply, &account);
     /* In a ruined log the mailbox may be known from later records alone. */
     if (status == SP_OK && !apply->replay)
         status = sp_index_mailbox(&apply->read, &record->account, acl.mailbox, &mailbox);

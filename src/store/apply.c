@@ -524,6 +524,15 @@ static enum sp_status apply_unprotect(struct sp_apply *apply, const struct sp_re
 
 /* ---- An account's own chain ---- */
 
+enum sp_status sp_apply_on_account(struct sp_apply *apply, const struct sp_record *record,
+                                   struct sp_account *ret)
+{
+    enum sp_status status = sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), ret);
+    if (status == SP_OK && sp_apply_chain_broken(apply, &ret->row.tail, record))
+        ret->row.protected_ |= SP_PROTECTED_BROKEN;
+    return status;
+}
+
 static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_record *record)
 {
     struct sp_mailbox_record m;
@@ -531,11 +540,9 @@ static enum sp_status apply_mailbox(struct sp_apply *apply, const struct sp_reco
     struct sp_mailbox mailbox;
     enum sp_status status = sp_mailbox_record_read(record->payload, &m);
     if (status == SP_OK)
-        status = sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), &account);
+        status = sp_apply_on_account(apply, record, &account);
     if (status != SP_OK)
         return status;
-    if (sp_apply_chain_broken(apply, &account.row.tail, record))
-        account.row.protected_ |= SP_PROTECTED_BROKEN;
     status = sp_index_mailbox(&apply->read, &record->account, m.id, &mailbox);
     if (status != SP_OK && status != SP_NOT_FOUND)
         return status;
@@ -598,11 +605,9 @@ static enum sp_status apply_subscribe(struct sp_apply *apply, const struct sp_re
     struct sp_account account;
     enum sp_status status = sp_subscribe_read(record->payload, &subscribe);
     if (status == SP_OK)
-        status = sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), &account);
+        status = sp_apply_on_account(apply, record, &account);
     if (status != SP_OK)
         return status;
-    if (sp_apply_chain_broken(apply, &account.row.tail, record))
-        account.row.protected_ |= SP_PROTECTED_BROKEN;
     struct sp_key key = sp_key_path(&record->account, subscribe.path);
     status = subscribe.subscribed
                  ? sp_apply_put(apply, apply->read.index->subscribed, sp_key_val(&key),
@@ -617,11 +622,9 @@ static enum sp_status apply_credential(struct sp_apply *apply, const struct sp_r
     struct sp_account account;
     enum sp_status status = sp_credential_read(record->payload, &credential);
     if (status == SP_OK)
-        status = sp_apply_need_account(apply, &record->account, sp_slice(NULL, 0), &account);
+        status = sp_apply_on_account(apply, record, &account);
     if (status != SP_OK)
         return status;
-    if (sp_apply_chain_broken(apply, &account.row.tail, record))
-        account.row.protected_ |= SP_PROTECTED_BROKEN;
     account.credential = record->payload;
     account.row.credential_lsn = record->lsn;
     return sp_apply_put_account(apply, &account);

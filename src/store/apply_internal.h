@@ -17,6 +17,11 @@ enum sp_status sp_apply_volume_record(struct sp_apply *apply, const struct sp_re
 enum sp_status sp_apply_touch(struct sp_apply *apply, const struct sp_uuid *account,
                               uint32_t mailbox) SP_MUST_USE;
 
+/* The account of a record on its own chain; protected if the chain is broken here. The caller puts
+ * it. */
+enum sp_status sp_apply_on_account(struct sp_apply *apply, const struct sp_record *record,
+                                   struct sp_account *ret) SP_MUST_USE;
+
 /* acl.c */
 enum sp_status sp_apply_acl(struct sp_apply *apply, const struct sp_record *record) SP_MUST_USE;
 /* The mailbox is gone, or (0) all of the account's, and what was given to it. */
