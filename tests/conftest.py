@@ -1,6 +1,10 @@
+import imaplib
+import uuid
+
 import pytest
 
-from platform_under_test import Platform
+from platform_under_test import Platform, ok
+
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="how often test_durability kills the server (5)")
@@ -48,6 +52,26 @@ def new_platform(tmp_path):
 def platform(new_platform):
     """A running platform with the account user@example.org."""
     return new_platform()
+
+
+@pytest.fixture
+def imap(shared_platform):
+    """A connection of user@example.org to the shared platform."""
+    connection = shared_platform.imap("user@example.org")
+    yield connection
+    try:
+        connection.logout()
+    except (imaplib.IMAP4.error, OSError):
+        pass
+
+
+@pytest.fixture
+def box(imap):
+    """A mailbox of its own, selected; its name."""
+    name = "box-" + uuid.uuid4().hex[:8]
+    ok(imap.create(name))
+    ok(imap.select(name))
+    return name
 
 
 @pytest.fixture(scope="module")

@@ -124,6 +124,16 @@ def second_of(unit, box):
     raise AssertionError("the mail lies otherwise than this test needs it")
 
 
+def lose(platform, box, tmp_path):
+    """Ruins that segment on both units. Returns their folders, and a copy of it that may be found some day."""
+    units = [platform.folder / unit for unit in ("a", "b")]
+    lost, found = second_of(units[0], box), tmp_path / "found.seg"
+    shutil.copy(units[0] / "segments" / lost, found)
+    for unit in units:
+        (unit / "segments" / lost).write_bytes(os.urandom(1 << 20))
+    return units, found
+
+
 def test_protection(new_platform, clients, tmp_path):
     """A segment is lost on all units; what is left is rebuilt, one mailbox is protected; then a copy of it is found."""
     platform = new_platform(start=False)
@@ -139,12 +149,7 @@ def test_protection(new_platform, clients, tmp_path):
     # An open session is told goodbye; it is not shown an empty mailbox.
     assert b"BYE" in watcher.readline()
 
-    lost = second_of(platform.folder / "a", "Archive")
-    found = tmp_path / "found.seg"
-    shutil.copy(platform.folder / "a" / "segments" / lost, found)
-    for unit in ("a", "b"):
-        (platform.folder / unit / "segments" / lost).write_bytes(os.urandom(1 << 20))
-    units = [platform.folder / unit for unit in ("a", "b")]
+    units, found = lose(platform, "Archive", tmp_path)
     guarded, report = rebuild(tmp_path / "guarded", units)
     try:
         assert {broken["path"] for broken in report["broken"] if broken["mailbox"]} == {"Archive"}
@@ -184,12 +189,7 @@ def test_protection_by_pop3(new_platform, tmp_path):
     copies = Pop3Copies(tmp_path)
     assert copies.look(platform) == EACH and copies.look(platform) == 0
     assert platform.stop() == 0
-    lost = second_of(platform.folder / "a", "INBOX")
-    found = tmp_path / "found.seg"
-    shutil.copy(platform.folder / "a" / "segments" / lost, found)
-    for unit in ("a", "b"):
-        (platform.folder / unit / "segments" / lost).write_bytes(os.urandom(1 << 20))
-    units = [platform.folder / unit for unit in ("a", "b")]
+    units, found = lose(platform, "INBOX", tmp_path)
     guarded, report = rebuild(tmp_path / "guarded", units)
     try:
         assert {broken["path"] for broken in report["broken"] if broken["mailbox"]} == {"INBOX"}

@@ -4,29 +4,9 @@ import re
 import socket
 import threading
 import time
-import uuid
 
 import pytest
 from platform_under_test import PASSWORD, fetch_all, message, ok, uids
-
-
-@pytest.fixture
-def imap(shared_platform):
-    connection = shared_platform.imap("user@example.org")
-    yield connection
-    try:
-        connection.logout()
-    except (imaplib.IMAP4.error, OSError):
-        pass
-
-
-@pytest.fixture
-def box(imap):
-    """A mailbox of its own, selected; its name."""
-    name = "box-" + uuid.uuid4().hex[:8]
-    ok(imap.create(name))
-    ok(imap.select(name))
-    return name
 
 
 def append(imap, box, count=1, flags="", start=0):

@@ -12,24 +12,6 @@ import pytest
 from platform_under_test import PASSWORD, PROGRAM, Platform, message, ok, uids
 
 
-@pytest.fixture
-def imap(shared_platform):
-    connection = shared_platform.imap("user@example.org")
-    yield connection
-    try:
-        connection.logout()
-    except (imaplib.IMAP4.error, OSError):
-        pass
-
-
-@pytest.fixture
-def box(imap):
-    name = "box-" + uuid.uuid4().hex[:8]
-    ok(imap.create(name))
-    ok(imap.select(name))
-    return name
-
-
 def one(imap, uid, item):
     """What FETCH says of one item, as text."""
     [line] = ok(imap.uid("FETCH", str(uid), f"({item})"))

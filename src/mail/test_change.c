@@ -456,11 +456,9 @@ static void test_vanished(void **state)
     }
 }
 
-/* Too many to name one by one: what is not there is named, whatever the client asks for. */
-static void test_vanished_too_many(void **state)
+/* So many messages, a multiple of 500. */
+static void append_many(struct world *world, uint32_t total)
 {
-    struct world *world = *state;
-    const uint32_t total = 17000;
     for (uint32_t done = 0; done < total; done += 500) {
         struct sp_request *request = request_new(world, SP_REQ_APPEND);
         request->name = text(request, "INBOX");
@@ -470,6 +468,14 @@ static void test_vanished_too_many(void **state)
             request->append.messages[i].message.bytes = MESSAGE;
         free_ok(ask(world, request));
     }
+}
+
+/* Too many to name one by one: what is not there is named, whatever the client asks for. */
+static void test_vanished_too_many(void **state)
+{
+    struct world *world = *state;
+    const uint32_t total = 17000;
+    append_many(world, total);
     free_ok(ask(world, on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 1, 100)));
     uint64_t since = status_of(world, "INBOX").highestmodseq;
     struct sp_request *request = on_mailbox(world, SP_REQ_EXPUNGE, "INBOX", 1, 1);
@@ -498,15 +504,7 @@ static void test_sync_pages(void **state)
     struct world *world = *state;
     const uint32_t total = 9000;
     struct sp_mailbox_info info = status_of(world, "INBOX");
-    for (uint32_t done = 0; done < total; done += 500) {
-        struct sp_request *request = request_new(world, SP_REQ_APPEND);
-        request->name = text(request, "INBOX");
-        request->append.messages = sp_arena_array(&request->arena, 500, sizeof(struct sp_append));
-        request->append.messages_count = 500;
-        for (uint32_t i = 0; i < 500; i++)
-            request->append.messages[i].message.bytes = MESSAGE;
-        free_ok(ask(world, request));
-    }
+    append_many(world, total);
     uint64_t since = status_of(world, "INBOX").highestmodseq;
     store(world, SP_STORE_ADD, 1, total, SP_FLAG_SEEN, NULL);
     uint32_t next = 1, pages = 0;

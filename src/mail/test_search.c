@@ -418,14 +418,30 @@ static struct sp_request *search_all(struct world *world)
     return request;
 }
 
+struct sorted {
+    uint8_t keys[3];
+    uint32_t count;
+    uint32_t uids[5];
+};
+
+static void assert_sorted(struct world *world, size_t i, const struct sorted *expected)
+{
+    struct sp_request *request = search_all(world);
+    memcpy(request->search.sort, expected->keys, sizeof expected->keys);
+    request->search.sort_count = expected->count;
+    struct sp_reply *reply = ask(world, request);
+    assert_int_equal(reply->status, SP_OK);
+    assert_int_equal(reply->uids_count, 5);
+    for (uint32_t k = 0; k < 5; k++)
+        if (reply->uids[k] != expected->uids[k])
+            fail_msg("case %zu: place %u is %u", i, k, reply->uids[k]);
+    sp_reply_free(reply);
+}
+
 /* RFC 5957, 3: the name, in any encoding, that of a group too; without one the address. */
 static void test_sort_display(void **state)
 {
-    static const struct {
-        uint8_t keys[2];
-        uint32_t count;
-        uint32_t uids[5];
-    } cases[] = {
+    static const struct sorted cases[] = {
         {{SP_SORT_FROM}, 1, {1, 4, 3, 5, 2}},
         {{SP_SORT_DISPLAYFROM}, 1, {2, 4, 3, 5, 1}},
         {{SP_SORT_DISPLAYFROM | SP_SORT_REVERSE}, 1, {1, 5, 3, 4, 2}},
@@ -438,27 +454,13 @@ static void test_sort_display(void **state)
     add(world, "From: <m@x>\r\nTo: \"B\" <q@y>, A <a@a>\r\n", 1000);
     add(world, "From: =?utf-8?Q?Eve?= <b@x>\r\n", 1000);
     add(world, "From: m@y\r\n", 1000);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct sp_request *request = search_all(world);
-        memcpy(request->search.sort, cases[i].keys, sizeof cases[i].keys);
-        request->search.sort_count = cases[i].count;
-        struct sp_reply *reply = ask(world, request);
-        assert_int_equal(reply->status, SP_OK);
-        assert_int_equal(reply->uids_count, 5);
-        for (uint32_t k = 0; k < 5; k++)
-            if (reply->uids[k] != cases[i].uids[k])
-                fail_msg("case %zu: place %u is %u", i, k, reply->uids[k]);
-        sp_reply_free(reply);
-    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_sorted(world, i, &cases[i]);
 }
 
 static void test_sort(void **state)
 {
-    static const struct {
-        uint8_t keys[3];
-        uint32_t count;
-        uint32_t uids[5];
-    } cases[] = {
+    static const struct sorted cases[] = {
         {{SP_SORT_ARRIVAL}, 1, {5, 4, 3, 2, 1}},
         {{SP_SORT_ARRIVAL | SP_SORT_REVERSE}, 1, {1, 2, 3, 4, 5}},
         {{SP_SORT_SUBJECT}, 1, {5, 2, 3, 1, 4}},
@@ -486,18 +488,8 @@ static void test_sort(void **state)
         "+0000\r\n",
         2000);
     add(world, "Date: nonsense\r\n", 1000); /* sent counts as it arrived */
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct sp_request *request = search_all(world);
-        memcpy(request->search.sort, cases[i].keys, sizeof cases[i].keys);
-        request->search.sort_count = cases[i].count;
-        struct sp_reply *reply = ask(world, request);
-        assert_int_equal(reply->status, SP_OK);
-        assert_int_equal(reply->uids_count, 5);
-        for (uint32_t k = 0; k < 5; k++)
-            if (reply->uids[k] != cases[i].uids[k])
-                fail_msg("case %zu: place %u is %u", i, k, reply->uids[k]);
-        sp_reply_free(reply);
-    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_sorted(world, i, &cases[i]);
     struct sp_request *request = search_all(world);
     request->search.sort[0] = 99;
     request->search.sort_count = 1;
